@@ -1,0 +1,46 @@
+"""Serve an acquirer: ``python -m acquirer --config FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from acquirer.api import routes
+from acquirer.configuration import Configuration
+from acquirer.party import Acquirer
+from acquirer.tables import TABLES
+from network.framing import MEMBER_FRAMING, TERMINAL_FRAMING
+from network.service import Address, Dialled, Listening, ServiceSettings, load_settings, main, run
+
+
+class AcquirerSettings(ServiceSettings):
+    """Settings of the acquirer's process.
+
+    Attributes
+    ----------
+    terminal_link : str
+        Address on which terminals are awaited.
+    switch : str
+        Address of the switch's member link.
+    party : Configuration
+    """
+
+    terminal_link: str
+    switch: str
+    party: Configuration = Configuration()
+
+
+def serve(path: Path) -> int:
+    """Serve the acquirer configured in the file `path` until it is told to stop; returns the exit code."""
+    settings = load_settings(AcquirerSettings, path)
+    return run(
+        lambda module: Acquirer(settings.party, module),
+        settings,
+        rows=TABLES,
+        listen=[Listening("terminal", Address.parse(settings.terminal_link), TERMINAL_FRAMING)],
+        dial=[Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)],
+        routes=[routes],
+    )
+
+
+if __name__ == "__main__":
+    main("acquirer", serve)

@@ -1,0 +1,283 @@
+"""The acquirer's turn: terminals on one side, the switch on the other.
+
+A turn unpacks all that has arrived, loads the rows it needs with one query a table, and decides each message in
+arrival order over them; then commands, then timers. Whatever comes from a link is junk until proved otherwise: it
+is answered with a DE39 that says what is wrong, or dropped and counted in `dropped`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from acquirer.advice import Advices
+from acquirer.configuration import Configuration
+from acquirer.context import Context
+from acquirer.enrolment import RECEIVABLE, account_of, open_receivable
+from acquirer.mapping import batch_of, refusal_of_kind
+from acquirer.numbering import Moment
+from acquirer.operations import Operations
+from acquirer.reversal import Reversals, original_trace
+from acquirer.sale import TIMER, Sales
+from acquirer.tables import PENDING, Advice, Merchant, Terminal, Transaction
+from acquirer.terminal_link import TerminalRequest, refusal_of_sender, response_mti, trace_of
+from acquirer.terminal_sign_on import SignOns
+from network.iso8583 import INTERBANK, TERMINAL, DecodeError, Message
+from network.keys import SecurityModule
+from network.ledger import LedgerAccount
+from network.member import ECHO, MemberSession
+from network.party import LinkName, Received, Turn
+
+_MORE_PENDING = ("more-pending", "")
+
+
+class _Arrived:
+    """A message of this turn, and what it is about.
+
+    `reference` is that of the transaction or advice that a switch's answer speaks of, `trace` that of a terminal's
+    transaction; `fault` is set where only part of the message could be read.
+    """
+
+    __slots__ = ("body", "fault", "link", "message", "reference", "terminal_id", "trace")
+
+    def __init__(self, link: LinkName, body: bytes, message: Message) -> None:
+        self.link = link
+        self.body = body
+        self.message = message
+        self.reference = ""
+        self.terminal_id = ""
+        self.trace = ""
+        self.fault = False
+
+
+class Acquirer:
+    """The acquirer as a party.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    module : SecurityModule
+        Its own; no other party's keys can be opened with it.
+    """
+
+    def __init__(self, configuration: Configuration, module: SecurityModule) -> None:
+        self.name = configuration.name
+        self.configuration = configuration
+        self._context = context = Context(configuration, module)
+        self._advices = Advices(context)
+        self._sales = Sales(context, self._advices)
+        self._reversals = Reversals(context, self._advices)
+        self._sign_ons = SignOns(context)
+        self._operations = Operations(context)
+        self._was_ready = False
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Messages that were dropped, and answers that came to nothing, by reason."""
+        return self._context.dropped
+
+    @property
+    def session(self) -> MemberSession:
+        """The state of the link to the switch."""
+        return self._context.switch.session
+
+    def start(self, turn: Turn) -> None:
+        """See `Party`: what was pending when the last process ended is awaited further, or times out at once."""
+        self._context.numbers.begin()
+        self._context.open_data_key(turn.store)
+        open_receivable(turn.store, self.configuration.currency)
+        self._await_pending(turn)
+
+    def rolled_back(self) -> None:
+        """See `Party`."""
+        self._context.numbers.rolled_back()
+        self._operations.rolled_back()
+        # whatever the turn set in motion when the link became ready is set in motion again
+        self._was_ready = False
+
+    def turn(self, turn: Turn) -> None:
+        """See `Party`."""
+        context = self._context
+        context.numbers.begin()
+        self._operations.begin()
+        session = context.switch.session
+        for change in turn.link_changes:
+            if change.link == context.switch.name:
+                session.changed(turn, change, speaks_first=True)
+        moment = Moment(turn)
+        if turn.inbox:
+            self._decide(turn, moment, turn.inbox)
+        for command in turn.commands:
+            self._operations.command(turn, command)
+        if turn.due:
+            self._due(turn, moment)
+        ready = session.ready
+        if ready and not self._was_ready:
+            self._advices.release(turn)
+        self._was_ready = ready
+
+    def _decide(self, turn: Turn, moment: Moment, inbox: Sequence[Received]) -> None:
+        context = self._context
+        switch = context.switch.name
+        arrived: list[_Arrived] = []
+        for link, body in inbox:
+            one = self._from_switch(moment, body) if link == switch else self._from_terminal(link, body)
+            if one is not None:
+                arrived.append(one)
+        self._load(turn, arrived)
+        for one in arrived:
+            if one.link == switch:
+                self._switch_message(turn, one)
+            else:
+                self._terminal_message(turn, moment, one)
+
+    def _from_switch(self, moment: Moment, body: bytes) -> _Arrived | None:
+        try:
+            message = INTERBANK.unpack(body)
+        except DecodeError:
+            self.dropped["undecodable"] += 1
+            return None
+        one = _Arrived(self._context.switch.name, body, message)
+        if message.mti in ("0210", "0430"):
+            fields = message.fields
+            transmission, stan, acquirer = fields.get(7), fields.get(11), fields.get(32)
+            if isinstance(transmission, str) and isinstance(stan, str) and isinstance(acquirer, str):
+                one.reference = moment.reference(transmission, stan, acquirer)
+        return one
+
+    def _from_terminal(self, link: LinkName, body: bytes) -> _Arrived | None:
+        try:
+            one = _Arrived(link, body, TERMINAL.unpack(body))
+        except DecodeError as error:
+            if error.partial is None or 41 not in error.partial.fields:
+                self.dropped["undecodable"] += 1
+                return None
+            one = _Arrived(link, body, error.partial)
+            one.fault = True
+        message = one.message
+        fields = message.fields
+        if response_mti(message.mti) is None:
+            self.dropped["answer from a terminal"] += 1
+            return None
+        terminal_id = fields.get(41)
+        if isinstance(terminal_id, str):
+            one.terminal_id = terminal_id
+            if message.mti == "0400":
+                one.trace = original_trace(terminal_id, message)
+            else:
+                stan = fields.get(11)
+                if isinstance(stan, str):
+                    one.trace = trace_of(terminal_id, batch_of(fields), stan)
+        return one
+
+    def _load(self, turn: Turn, arrived: Sequence[_Arrived]) -> None:
+        """Every row that the messages need, one query a table and index."""
+        store = turn.store
+        store.load(Transaction, "trace", [one.trace for one in arrived if one.message.mti in ("0200", "0400")])
+        answered = [one.reference for one in arrived if one.reference and one.message.mti == "0210"]
+        rows = store.load(Transaction, "reference", answered)
+        advices = [one.reference for one in arrived if one.reference and one.message.mti == "0430"]
+        if advices:
+            store.load(Advice, "reference", advices)
+        self._load_parties(
+            turn,
+            {one.terminal_id for one in arrived if one.terminal_id},
+            [row for reference in answered if (row := rows[reference]) is not None],
+        )
+
+    @staticmethod
+    def _load_parties(turn: Turn, terminal_ids: set[str], rows: Sequence[Transaction]) -> None:
+        """Terminals, merchants and accounts; they stay in memory between turns."""
+        store = turn.store
+        terminal_ids.update([row.terminal_id for row in rows])
+        terminals = store.load(Terminal, "terminal_id", terminal_ids)
+        merchant_ids = {found.merchant_id for name in terminal_ids if (found := terminals[name]) is not None}
+        store.load(Merchant, "merchant_id", merchant_ids)
+        accounts = [account_of(merchant_id) for merchant_id in merchant_ids]
+        store.load(LedgerAccount, "account_id", [RECEIVABLE, *accounts])
+
+    def _switch_message(self, turn: Turn, one: _Arrived) -> None:
+        context = self._context
+        message = one.message
+        if context.switch.session.handle(turn, one.link, message):
+            if message.mti == "0830" and message.fields.get(70) == ECHO:
+                self._operations.echoed(turn, message)
+            return
+        if message.mti not in ("0210", "0430"):
+            self.dropped["unexpected from the switch"] += 1
+            return
+        context.switch.keys_refused(turn, message)
+        fault = context.switch.fault_of(turn, message)
+        if fault is None and not one.reference:
+            fault = "unmatched"
+        if fault is not None:
+            self.dropped[fault] += 1
+        elif message.mti == "0210":
+            self._sales.answered(turn, message, one.reference)
+        else:
+            self._advices.answered(turn, message, one.reference)
+
+    def _terminal_message(self, turn: Turn, moment: Moment, one: _Arrived) -> None:
+        """The checks in the order of docs/protocol.md, then the room whose business it is."""
+        context = self._context
+        message = one.message
+        store = turn.store
+        terminal = store.find(Terminal, "terminal_id", one.terminal_id) if one.terminal_id else None
+        merchant = None if terminal is None else store.find(Merchant, "merchant_id", terminal.merchant_id)
+        code = refusal_of_sender(terminal, merchant, message)
+        if one.fault and code is None:
+            code = "30"
+        if code is not None or terminal is None or merchant is None:
+            self._refuse(turn, moment, one, terminal, code or "97")
+            return
+        request = TerminalRequest(one.link, one.body, message, terminal, merchant, one.trace)
+        mti = message.mti
+        if mti in ("0800", "0820"):
+            self._sign_ons.request(turn, moment, request)
+        elif terminal.mac_key is None:
+            self._refuse(turn, moment, one, terminal, "77")
+        elif not context.terminals.mac_is_valid(terminal, message, one.body):
+            self._refuse(turn, moment, one, terminal, "A0")
+        elif mti == "0200":
+            self._sales.request(turn, moment, request)
+        elif mti == "0400":
+            self._reversals.request(turn, moment, request)
+        else:
+            self._refuse(turn, moment, one, terminal, refusal_of_kind(mti, message.fields))
+
+    def _refuse(self, turn: Turn, moment: Moment, one: _Arrived, terminal: Terminal | None, code: str) -> None:
+        context = self._context
+        rrn = context.new_retrieval_reference(turn.store, moment)
+        context.terminals.refuse(turn, moment, one.link, one.message, terminal, code, rrn)
+
+    def _due(self, turn: Turn, moment: Moment) -> None:
+        context = self._context
+        references: list[str] = []
+        others = []
+        for key in turn.due:
+            if key[0] == TIMER:
+                references.append(key[1])
+            elif key[0] == MemberSession.TIMER:
+                context.switch.session.due(turn)
+            elif key == _MORE_PENDING:
+                self._await_pending(turn)
+            elif not self._operations.due(turn, key):
+                others.append(key)
+        if references:
+            rows = turn.store.load(Transaction, "reference", references)
+            self._load_parties(turn, set(), [row for name in references if (row := rows[name]) is not None])
+            for reference in references:
+                self._sales.timed_out(turn, moment, reference)
+        if others:
+            self._advices.due(turn, others)
+
+    def _await_pending(self, turn: Turn) -> None:
+        """Set the timers of pending transactions; those whose time is over are due at once."""
+        timeout = self._context.switch_timeout
+        limit = self.configuration.backlog
+        pending = turn.store.scan(Transaction, "status", PENDING, limit)
+        for row in pending:
+            turn.timer((TIMER, row.reference), max(turn.now, row.created_at + timeout))
+        if len(pending) == limit:
+            # those found now are answered or timed out by then
+            turn.timer(_MORE_PENDING, turn.now + timeout)

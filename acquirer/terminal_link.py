@@ -1,0 +1,154 @@
+"""The terminal link: who may send, whether DE64 is right, and how an answer goes back (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from acquirer.enrolment import MAC_ALGORITHMS
+from acquirer.numbering import Moment
+from acquirer.tables import ACTIVE, Merchant, Terminal
+from network.iso8583 import TERMINAL, Message, TerminalHeader
+from network.iso8583.message import Value
+from network.keys import SecurityModule
+from network.member import NO_MAC
+from network.party import LinkName, Turn
+
+HEADER_LENGTH: Final = 11
+"""TPDU and head; the MAC covers what follows them."""
+
+SIGN_ON_AGAIN: Final = frozenset(("77", "A0"))
+
+_ECHOED: Final = (2, 3, 4, 11, 23, 25, 41, 42, 49, 60)
+"""Elements of a request that a refusal repeats where they came."""
+
+
+class TerminalRequest:
+    """A terminal's message that has passed the checks of who sent it.
+
+    Attributes
+    ----------
+    link : LinkName
+        Where it came from and its answer goes.
+    body : bytes
+        As it arrived, TPDU first.
+    trace : str
+        ``terminal|batch|STAN`` of the transaction that it is about; empty where it has no STAN.
+    """
+
+    __slots__ = ("body", "link", "merchant", "message", "terminal", "trace")
+
+    def __init__(
+        self, link: LinkName, body: bytes, message: Message, terminal: Terminal, merchant: Merchant, trace: str
+    ) -> None:
+        self.link = link
+        self.body = body
+        self.message = message
+        self.terminal = terminal
+        self.merchant = merchant
+        self.trace = trace
+
+
+def trace_of(terminal_id: str, batch: str, stan: str) -> str:
+    """A request's identity at the terminal: DE41, DE60.2, DE11."""
+    return f"{terminal_id}|{batch}|{stan}"
+
+
+def response_mti(mti: str) -> str | None:
+    """The MTI that answers `mti`; None where that is itself an answer, or no message type at all."""
+    function = mti[2]
+    if function not in "02468":
+        return None
+    return f"{mti[:2]}{int(function) + 1}{mti[3]}"
+
+
+def refusal_of_sender(terminal: Terminal | None, merchant: Merchant | None, message: Message) -> str | None:
+    """DE39 for a sender that may not send at all: unknown (97), suspended (58), wrong merchant (03); else None."""
+    if terminal is None:
+        return "97"
+    if terminal.status != ACTIVE:
+        return "58"
+    if merchant is None or merchant.status != ACTIVE:
+        return "03"
+    shown = message.fields.get(42)
+    if shown != merchant.merchant_id:
+        return "03"
+    return None
+
+
+class TerminalLink:
+    """Checks and makes DE64, and sends answers to terminals."""
+
+    def __init__(self, acquirer_id: str, module: SecurityModule) -> None:
+        self._acquirer_id = acquirer_id
+        self._module = module
+
+    def mac_is_valid(self, terminal: Terminal, message: Message, body: bytes) -> bool:
+        """Whether DE64 is right under the terminal's MAC key; it covers all from the MTI to the element before it."""
+        received = message.fields.get(64)
+        if terminal.mac_key is None or not isinstance(received, bytes):
+            return False
+        key = self._module.load(terminal.mac_key)
+        return self._module.verify_mac(key, MAC_ALGORITHMS[terminal.mac_algorithm], body[HEADER_LENGTH:-8], received)
+
+    def refuse(
+        self,
+        turn: Turn,
+        moment: Moment,
+        link: LinkName,
+        message: Message,
+        terminal: Terminal | None,
+        code: str,
+        rrn: str,
+    ) -> None:
+        """Answer a request with nothing but its own elements and `code`."""
+        mti = response_mti(message.mti)
+        if mti is None:
+            return
+        fields: dict[int, Value] = {n: message.fields[n] for n in _ECHOED if n in message.fields}
+        fields[12] = moment.time
+        fields[13] = moment.date
+        fields[37] = rrn
+        fields[39] = code
+        header = message.header
+        raw = header.raw if isinstance(header, TerminalHeader) else TerminalHeader().raw
+        self.answer(turn, link, raw, terminal, mti, fields)
+
+    def answer(
+        self,
+        turn: Turn,
+        link: LinkName,
+        header: bytes,
+        terminal: Terminal | None,
+        mti: str,
+        fields: dict[int, Value],
+    ) -> None:
+        """Send an answer, with DE64 where the terminal has a MAC key in force; DE32 is put in.
+
+        There is no DE64 with 77, whose sense is that there is no key, nor on network management (0810, 0830).
+
+        Parameters
+        ----------
+        header
+            TPDU and head of the request, 11 bytes.
+        fields
+            The answer's elements; DE39 among them.
+        """
+        fields[32] = self._acquirer_id
+        again = fields[39] in SIGN_ON_AGAIN
+        message = Message(mti, fields, _reply_header(header, 3 if again else 0))
+        mac_key = None if terminal is None or mti[1] == "8" or fields[39] == "77" else terminal.mac_key
+        if terminal is None or mac_key is None:
+            turn.send(link, TERMINAL.pack(message))
+            return
+        fields[64] = NO_MAC
+        packed = TERMINAL.pack(message)[:-8]
+        module = self._module
+        mac = module.mac(module.load(mac_key), MAC_ALGORITHMS[terminal.mac_algorithm], packed[HEADER_LENGTH:])
+        turn.send(link, packed + mac)
+
+
+def _reply_header(raw: bytes, requirement: int) -> TerminalHeader:
+    """TPDU with its addresses swapped; the head repeated but for the processing requirement (its 6th digit)."""
+    return TerminalHeader.from_bytes(
+        raw[:1] + raw[3:5] + raw[1:3] + raw[5:7] + bytes((raw[7] & 0xF0 | requirement,)) + raw[8:]
+    )

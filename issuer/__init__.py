@@ -1,0 +1,1 @@
+"""The issuer: accounts, cards and their chips, authorisation, reversal, personalisation."""

@@ -1,0 +1,265 @@
+"""The issuer as a party: its turn.
+
+A turn takes the network's management messages as they come, checks the MAC of every financial message and reads it,
+loads all the rows that these need, and then decides message by message over the shared rows: a duplicate, a
+reversal and its original, or two sales on one account may stand in one turn. There is nothing to resume after a crash
+but the sign-on: an issuer only answers, and what it answered is on record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+from issuer.authorisation import Case, authorise
+from issuer.commands import CardDesk
+from issuer.configuration import Configuration
+from issuer.installation import INDEX_KEY, install, storage_key
+from issuer.replies import Replies
+from issuer.requests import Calendar, Request, Reversal, read_request, read_reversal
+from issuer.reversal import reverse
+from issuer.tables import SETTLEMENT_ACCOUNT, TOMBSTONE, Account, Authorisation, Card, KeySet
+from network.iso8583 import INTERBANK, DecodeError, InterbankHeader, Message
+from network.keys import KeyHandle, SecurityModule
+from network.ledger import LedgerAccount
+from network.member import MemberSession, ZoneKeys, mac_is_valid
+from network.party import SECOND, Command, CommandError, Json, LinkName, Turn
+from network.store import Key
+
+_MANAGEMENT: Final = ("0800", "0810", "0820", "0830")
+_REQUESTS: Final = ("0100", "0200", "0220", "0420")
+"""What the issuer answers; those it does not offer with 40."""
+
+
+class _Financial(NamedTuple):
+    """A message whose MAC was right, as it was read; `content` is None where the format is wrong."""
+
+    link: LinkName
+    message: Message
+    content: Request | Reversal | None
+
+
+class Issuer:
+    """The issuer.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    module : SecurityModule
+        Its own, which holds the storage keys of its rows.
+
+    Attributes
+    ----------
+    name : str
+    session : MemberSession
+        Its side of the network management.
+    dropped : Counter
+        Messages that were not answered, by reason.
+    """
+
+    def __init__(self, configuration: Configuration, module: SecurityModule) -> None:
+        self.name = configuration.name
+        self.configuration = configuration
+        self.session = MemberSession(
+            configuration.issuer_id,
+            configuration.switch_id,
+            module,
+            retry=round(configuration.sign_on_retry * SECOND),
+        )
+        self.dropped: Counter[str] = Counter()
+        self._module = module
+        self._replies = Replies(configuration.issuer_id, self.session.header, module)
+        self._desk = CardDesk(configuration, module)
+        self._overlap = round(configuration.key_overlap * SECOND)
+        self._links: list[LinkName] = []
+        self._session_changed = False
+        self._sign_on_again = False
+
+    def start(self, turn: Turn) -> None:
+        """First turn of a process: what every issuer needs is set down where it is missing."""
+        install(turn.store, self._module, self.configuration.currency)
+
+    def turn(self, turn: Turn) -> None:
+        """Decide everything that has arrived."""
+        zone = turn.store.load(ZoneKeys, "zone", (self.configuration.switch_id,))[self.configuration.switch_id]
+        self._session_changed = bool(turn.link_changes or turn.due)
+        if self._sign_on_again:
+            self._recover_session(turn)
+        for change in turn.link_changes:
+            if change.up:
+                self._links.append(change.link)
+            elif change.link in self._links:
+                self._links.remove(change.link)
+            self.session.changed(turn, change, speaks_first=self.configuration.dials)
+        if turn.inbox:
+            self._take_messages(turn, zone)
+        for command in turn.commands:
+            try:
+                turn.answer(command.ticket, self._obey(turn, command))
+            except CommandError as error:
+                turn.answer(command.ticket, error)
+        for kind, _ in turn.due:
+            if kind == MemberSession.TIMER:
+                self.session.due(turn)
+
+    def rolled_back(self) -> None:
+        """What the session took for granted in the lost turn (a key, an answer sent) it asks for again."""
+        self._sign_on_again = self._sign_on_again or self._session_changed
+
+    def _recover_session(self, turn: Turn) -> None:
+        self._sign_on_again = False
+        link = self.session.link
+        if link is not None and link in self._links and self.session.wanted:
+            self._session_changed = True
+            self.session.sign_on(turn, link)
+
+    # messages
+
+    def _take_messages(self, turn: Turn, zone: ZoneKeys | None) -> None:
+        local = turn.local
+        calendar = Calendar(
+            local.year,
+            local.month,
+            f"{local.month:02d}{local.day:02d}",
+            f"{local.year % 100:02d}{local.month:02d}",
+            local.year * 10_000 + local.month * 100 + local.day,
+        )
+        index_key = storage_key(turn.store, self._module, INDEX_KEY)
+        accepted: list[_Financial] = []
+        for link, body in turn.inbox:
+            try:
+                message = INTERBANK.unpack(body)
+            except DecodeError:
+                self.dropped["undecodable"] += 1
+                continue
+            if self._is_financial(turn, link, message, zone) and zone is not None:
+                accepted.append(_Financial(link, message, self._read(message, calendar, index_key)))
+        if accepted and zone is not None and zone.mac_key is not None:
+            self._load(turn, accepted)
+            settlement = turn.store.find(LedgerAccount, "account_id", SETTLEMENT_ACCOUNT)
+            if settlement is None:
+                raise LookupError("the issuer's own accounts are not there")
+            mac_key = self._module.load(zone.mac_key)
+            for one in accepted:
+                turn.send(one.link, self._decide(turn, one, calendar, zone, settlement, mac_key))
+
+    def _is_financial(self, turn: Turn, link: LinkName, message: Message, zone: ZoneKeys | None) -> bool:
+        """Deal with whatever is no financial message from the switch with a right MAC; True where it is one."""
+        header = message.header
+        if not isinstance(header, InterbankHeader) or header.source != self.configuration.switch_id:
+            self.dropped["not from the switch"] += 1
+            return False
+        if header.reject_code != "00000":
+            self.dropped["rejected by the switch"] += 1
+            return False
+        if header.destination != self.configuration.issuer_id:
+            self.dropped["for another institution"] += 1
+            return False
+        mti = message.mti
+        if mti in _MANAGEMENT:
+            self._session_changed = True
+            if not self.session.handle(turn, link, message):
+                self.dropped["unexpected message type"] += 1
+            return False
+        if mti not in _REQUESTS:
+            self.dropped["unexpected message type"] += 1
+            return False
+        if 7 not in message or 11 not in message:
+            self.dropped["no DE7 or DE11 to answer to"] += 1
+            return False
+        if zone is None or zone.mac_key is None:
+            self.dropped["no MAC key yet"] += 1
+            return False
+        if mac_is_valid(message, self._module, zone, turn.now, self._overlap):
+            return True
+        turn.send(link, self._replies.of_code(message.fields, mti, "A0", self._module.load(zone.mac_key)))
+        return False
+
+    def _read(self, message: Message, calendar: Calendar, index_key: KeyHandle) -> Request | Reversal | None:
+        index = self._module.index
+
+        def card_index(pan: str) -> str:
+            return index(index_key, pan.encode("ascii")).hex()
+
+        if message.mti == "0420":
+            return read_reversal(message, calendar, card_index)
+        return read_request(message, calendar, card_index)
+
+    def _load(self, turn: Turn, accepted: list[_Financial]) -> None:
+        """Load the rows that all these messages need, one query a table."""
+        store = turn.store
+        references: list[Key] = []
+        cards: list[Key] = []
+        for one in accepted:
+            content = one.content
+            if content is not None:
+                references.append(content.reference)
+                cards.append(content.pan_index)
+        known = store.load(Authorisation, "reference", references)
+        known_cards = store.load(Card, "pan_index", cards)
+        accounts: set[Key] = {SETTLEMENT_ACCOUNT}
+        key_sets: set[Key] = set()
+        for index in cards:
+            card = known_cards[index]
+            if card is not None:
+                accounts.add(card.account_id)
+                key_sets.add(card.key_set_id)
+        for reference in references:
+            row = known[reference]
+            if row is not None and row.account_id is not None:
+                accounts.add(row.account_id)
+        store.load(LedgerAccount, "account_id", accounts)
+        store.load(Account, "account_id", accounts - {SETTLEMENT_ACCOUNT})
+        store.load(KeySet, "key_set_id", key_sets)
+
+    def _decide(
+        self,
+        turn: Turn,
+        one: _Financial,
+        calendar: Calendar,
+        zone: ZoneKeys,
+        settlement: LedgerAccount,
+        mac_key: KeyHandle,
+    ) -> bytes:
+        """Decide a message and make its reply."""
+        content, message = one.content, one.message
+        fields, mti = message.fields, message.mti
+        if content is None:
+            return self._replies.of_code(fields, mti, "30", mac_key)
+        if isinstance(content, Reversal):
+            code = reverse(content, turn, calendar, settlement, self.configuration)
+            return self._replies.of_code(fields, mti, code, mac_key)
+        row = turn.store.find(Authorisation, "reference", content.reference)
+        if row is None:
+            row = authorise(Case(content, turn, calendar, zone, self.configuration, self._module), settlement)
+        elif row.status != TOMBSTONE and (row.mti, row.pan_index, row.processing_code, row.amount) != (
+            mti,
+            content.pan_index,
+            content.processing_code,
+            content.amount,
+        ):
+            return self._replies.of_code(fields, mti, "94", mac_key)
+        return self._replies.of_authorisation(fields, mti, row, mac_key)
+
+    # commands
+
+    def _obey(self, turn: Turn, command: Command) -> Json:
+        if command.name in ("sign_on", "sign_off", "echo"):
+            return self._manage_session(turn, command.name)
+        return self._desk.obey(turn, command)
+
+    def _manage_session(self, turn: Turn, name: str) -> Json:
+        link = self.session.link or (self._links[-1] if self._links else None)
+        if link is None:
+            raise CommandError("there is no link to the switch")
+        self._session_changed = True
+        if name == "sign_on":
+            self.session.sign_on(turn, link)
+        elif name == "sign_off":
+            if not self.session.is_signed_on:
+                raise CommandError("the issuer is not signed on")
+            self.session.sign_off(turn)
+        else:
+            self.session.link = link
+            self.session.echo(turn)
+        return {"sent": name, "link": link}

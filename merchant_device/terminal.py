@@ -1,0 +1,241 @@
+"""What the device remembers of a phone between turns: what it is doing, and what is on the line to the acquirer.
+
+All of it can be lost. A sale that has left is in the store; whatever else was going on when the process died has
+moved no money. `save` and `restore` undo what a turn that was not committed has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from operator import attrgetter
+from typing import Final, NamedTuple, TypeAlias
+
+from merchant_device.kernel import Kernel, OnlineRequest, Outcome, Tap, TransactionData
+from merchant_device.tables import Phone
+from network.party import SECOND, Instant, LinkName, Turn
+
+
+class Kind(Enum):
+    """What travels between a phone and its acquirer."""
+
+    SALE = "sale"
+    BALANCE = "balance"
+    REVERSAL = "reversal"
+    SIGN_ON = "sign_on"
+    SIGN_OFF = "sign_off"
+    ECHO = "echo"
+
+
+class Phase(Enum):
+    """How far the command in progress has come."""
+
+    IDLE = "idle"
+    LINE = "waiting for the line"
+    CARD = "waiting for the card"
+    PIN = "waiting for the PIN"
+    ANSWER = "waiting for the acquirer"
+    AUTHENTICATION = "waiting for the card to check the answer"
+
+
+class Exchange(NamedTuple):
+    """A request on its way: what its reply must look like, and until when it is waited for."""
+
+    kind: Kind
+    reply: str
+    stan: str
+    reference: str | None
+    deadline: Instant
+
+
+class Approval(NamedTuple):
+    """What of an approving 0210 must be kept while the card checks it."""
+
+    response_code: str
+    rrn: str | None
+    authorisation_code: str | None
+    balance: int | None
+
+
+class Conversation:
+    """A card being read. It can be taken back to an earlier answer, by playing the answers before it again."""
+
+    __slots__ = ("_answers", "_kernel", "_tap", "_transaction")
+
+    def __init__(self, kernel: Kernel, transaction: TransactionData) -> None:
+        self._kernel = kernel
+        self._transaction = transaction
+        self._answers: list[bytes] = []
+        self._tap: Tap = kernel.start(transaction)
+
+    @property
+    def command(self) -> bytes:
+        """The first command APDU."""
+        return self._tap.command
+
+    def step(self, response: bytes) -> bytes | Outcome:
+        """Take the card's answer (empty: the card is gone) and give the next command or the outcome."""
+        self._answers.append(response)
+        return self._tap.step(response) if response else self._tap.card_gone()
+
+    @property
+    def length(self) -> int:
+        """Answers taken so far."""
+        return len(self._answers)
+
+    def rewind(self, length: int) -> None:
+        """Forget the answers after the first `length`."""
+        del self._answers[length:]
+        self._tap = self._kernel.start(self._transaction)
+        for answer in self._answers:
+            if answer:
+                self._tap.step(answer)
+            else:
+                self._tap.card_gone()
+
+
+_SAVED: Final = (
+    "is_up",
+    "was_up",
+    "exchange",
+    "reversals",
+    "reversal_at",
+    "refusals",
+    "sign_on_at",
+    "stan_last",
+    "phase",
+    "kind",
+    "ticket",
+    "amount",
+    "deadline",
+    "tried_sign_on",
+    "tried_reversal",
+    "stan",
+    "batch",
+    "conversation",
+    "request",
+    "approval",
+)
+_values: Callable[[Terminal], tuple[object, ...]] = attrgetter(*_SAVED)
+
+Saved: TypeAlias = tuple[tuple[object, ...], int]
+
+
+class Terminal:
+    """One phone.
+
+    Attributes
+    ----------
+    is_up, was_up : bool
+        Whether the link to the acquirer is up, and whether it has been since the process began.
+    exchange : Exchange or None
+        The request that is waiting for its reply; there is one at a time.
+    reversals : tuple of str
+        References of the sales that must be reversed, oldest first.
+    reversal_at : Instant
+        When the next reversal may be sent.
+    refusals : int
+        How often in a row a reversal was answered that the phone must sign on again.
+    sign_on_at : Instant or None
+        When the phone is to sign on of its own accord.
+    stan_last : int
+        The last trace number used.
+    phase, kind, ticket, amount, deadline
+        The command in progress; `deadline` is that of the card, the PIN pad or the card's check.
+    tried_sign_on, tried_reversal : bool
+        Whether the command in progress has had the sign-on or reversal done that it needs.
+    stan, batch, conversation, request, approval
+        The sale or balance enquiry in progress.
+    """
+
+    __slots__ = ("acquirer_link", "pinpad_link", "reader_link", "terminal_id", *_SAVED)
+
+    def __init__(self, phone: Phone) -> None:
+        self.terminal_id = phone.terminal_id
+        self.acquirer_link: LinkName = f"acquirer:{phone.terminal_id}"
+        self.reader_link: LinkName = f"reader:{phone.terminal_id}"
+        self.pinpad_link: LinkName = f"pinpad:{phone.terminal_id}"
+        self.is_up = False
+        self.was_up = False
+        self.exchange: Exchange | None = None
+        self.reversals: tuple[str, ...] = ()
+        self.reversal_at: Instant = 0
+        self.refusals = 0
+        self.sign_on_at: Instant | None = None
+        self.stan_last = phone.stan_reserved
+        self.phase = Phase.IDLE
+        self.kind = Kind.ECHO
+        self.ticket = 0
+        self.amount = 0
+        self.deadline: Instant = 0
+        self.tried_sign_on = False
+        self.tried_reversal = False
+        self.stan = ""
+        self.batch = ""
+        self.conversation: Conversation | None = None
+        self.request: OnlineRequest | None = None
+        self.approval: Approval | None = None
+
+    def __repr__(self) -> str:
+        return f"<Terminal {self.terminal_id} {self.phase.value}>"
+
+    def begin(self, kind: Kind, ticket: int, amount: int) -> None:
+        """Take up a command: it waits for the line."""
+        self.phase = Phase.LINE
+        self.kind = kind
+        self.ticket = ticket
+        self.amount = amount
+        self.tried_sign_on = self.tried_reversal = False
+
+    def end(self) -> None:
+        """Be idle again and forget the card."""
+        self.phase = Phase.IDLE
+        self.stan = self.batch = ""
+        self.conversation = self.request = self.approval = None
+
+    def next_stan(self, turn: Turn, phone: Phone, block: int) -> str:
+        """The next trace number, DE11; `block` of them are reserved in one write."""
+        stan = self.stan_last + 1
+        if stan > phone.stan_reserved:
+            turn.store.change(phone)
+            if stan > 999_999:
+                phone.batch = phone.batch % 999_999 + 1
+                stan = 1
+                phone.stan_reserved = 0
+            phone.stan_reserved = min(phone.stan_reserved + block, 999_999)
+        self.stan_last = stan
+        return f"{stan:06d}"
+
+    def open(self, turn: Turn, kind: Kind, reply: str, stan: str, reference: str | None, seconds: float) -> None:
+        """A request is sent in this turn: wait for its reply."""
+        self.exchange = Exchange(kind, reply, stan, reference, turn.now + round(seconds * SECOND))
+        turn.timer((kind.value, self.terminal_id), self.exchange.deadline)
+
+    def close(self, turn: Turn) -> None:
+        """The reply has come, or is waited for no longer."""
+        if self.exchange is not None:
+            turn.timer((self.exchange.kind.value, self.terminal_id), None)
+            self.exchange = None
+
+    def wait(self, turn: Turn, phase: Phase, seconds: float) -> None:
+        """Wait for the card, the PIN pad or the card's check."""
+        self.phase = phase
+        self.deadline = turn.now + round(seconds * SECOND)
+        turn.timer((phase.name, self.terminal_id), self.deadline)
+
+    def waited(self, turn: Turn) -> None:
+        """The card or the PIN pad has answered for the last time in this phase."""
+        turn.timer((self.phase.name, self.terminal_id), None)
+
+    def save(self) -> Saved:
+        """All that may change, to be given to `restore`."""
+        conversation = self.conversation
+        return _values(self), 0 if conversation is None else conversation.length
+
+    def restore(self, saved: Saved) -> None:
+        """Be again as when `save` was called."""
+        values, length = saved
+        for name, value in zip(_SAVED, values, strict=True):
+            setattr(self, name, value)
+        if self.conversation is not None and self.conversation.length != length:
+            self.conversation.rewind(length)

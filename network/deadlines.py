@@ -1,0 +1,74 @@
+"""The timers of a party: for each kind one queue in order of time, as timers of one kind have one length.
+
+Setting and stopping a timer is a dictionary operation. A timer that is set to an earlier time than the last of its
+kind (a retry with another length) goes to a heap instead, so that the order holds whatever a party does.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from network.party import Instant, TimerKey
+
+
+class Deadlines:
+    """Pending timers; `pop_due` gives those whose time has come."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, dict[str, Instant]] = {}
+        self._last: dict[str, Instant] = {}
+        self._early: list[tuple[Instant, TimerKey]] = []
+        self._early_at: dict[TimerKey, Instant] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values())) + len(self._early_at)
+
+    def set(self, key: TimerKey, at: Instant | None) -> None:
+        """Set, move or (with None) stop the timer `key`."""
+        kind, name = key
+        queue = self._queues.setdefault(kind, {})
+        queue.pop(name, None)
+        self._early_at.pop(key, None)
+        if at is None:
+            return
+        if not queue or at >= self._last[kind]:
+            queue[name] = at
+            self._last[kind] = at
+        else:
+            self._early_at[key] = at
+            heapq.heappush(self._early, (at, key))
+            if len(self._early) > 64 + 4 * len(self._early_at):
+                self._early = [(at, key) for key, at in self._early_at.items()]
+                heapq.heapify(self._early)
+
+    def next(self) -> Instant | None:
+        """When the first timer falls due; None when there is none."""
+        self._drop_stale()
+        times = [next(iter(queue.values())) for queue in self._queues.values() if queue]
+        if self._early:
+            times.append(self._early[0][0])
+        return min(times, default=None)
+
+    def pop_due(self, now: Instant, limit: int) -> list[TimerKey]:
+        """Take at most `limit` timers that are due at `now`, those of a kind in order of time."""
+        due: list[TimerKey] = []
+        for kind, queue in self._queues.items():
+            expired: list[str] = []
+            for name, at in queue.items():
+                if at > now or len(due) + len(expired) >= limit:
+                    break
+                expired.append(name)
+            for name in expired:
+                del queue[name]
+                due.append((kind, name))
+        self._drop_stale()
+        while self._early and self._early[0][0] <= now and len(due) < limit:
+            _, key = heapq.heappop(self._early)
+            del self._early_at[key]
+            due.append(key)
+            self._drop_stale()
+        return due
+
+    def _drop_stale(self) -> None:
+        while self._early and self._early_at.get(self._early[0][1]) != self._early[0][0]:
+            heapq.heappop(self._early)

@@ -1,0 +1,65 @@
+"""Counts of durations, cheap enough to record every message: three significant digits, then HdrHistogram.
+
+Recording is one dictionary increment; percentiles, merging and encoding are HdrHistogram's, made when asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hdrh.histogram import HdrHistogram
+
+LONGEST_US: Final = 3_600_000_000
+"""An hour: longer durations count as this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Percentiles of durations, in microseconds."""
+
+    count: int
+    p50: int
+    p95: int
+    p99: int
+    max: int
+
+
+class Durations:
+    """How often each duration (microseconds, 10 significant bits) was seen."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: Mapping[int, int] | None = None) -> None:
+        self.counts: dict[int, int] = dict(counts or {})
+
+    def record(self, microseconds: int, times: int = 1) -> None:
+        """Count a duration."""
+        if microseconds > 1023:
+            shift = microseconds.bit_length() - 10
+            microseconds = microseconds >> shift << shift
+        elif microseconds < 0:
+            microseconds = 0
+        self.counts[microseconds] = self.counts.get(microseconds, 0) + times
+
+    def add(self, counts: Mapping[int, int]) -> None:
+        """Count what another recorder counted."""
+        for microseconds, times in counts.items():
+            self.counts[microseconds] = self.counts.get(microseconds, 0) + times
+
+    def histogram(self) -> HdrHistogram:
+        """The same as an HdrHistogram of three significant digits, in microseconds."""
+        histogram = HdrHistogram(1, LONGEST_US, 3)
+        for microseconds, times in sorted(self.counts.items()):
+            histogram.record_value(min(max(microseconds, 1), LONGEST_US), times)
+        return histogram
+
+    def summary(self) -> Summary:
+        """Percentiles; all zero when nothing was recorded."""
+        if not self.counts:
+            return Summary(0, 0, 0, 0, 0)
+        histogram = self.histogram()
+        p50, p95, p99 = (int(histogram.get_value_at_percentile(p)) for p in (50, 95, 99))
+        longest = max(self.counts)
+        return Summary(histogram.get_total_count(), p50, p95, min(p99, longest), longest)

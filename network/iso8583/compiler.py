@@ -1,0 +1,452 @@
+"""Turns a list of elements into straight-line Python that packs or unpacks exactly that list.
+
+Generated code covers what is regular and gives up, by returning None or by raising one of `GIVES_UP`, wherever it meets
+anything else; the caller then asks `interpreter`, which decides. So nothing here defines what a message means, and
+nothing here produces an error message.
+
+How it is fast: the body is turned once into one hex string (for BCD) and one latin-1 string (for text), of which the
+elements are slices; fixed elements that lie side by side are checked together; packing joins all digits, or all text,
+that lie side by side before it turns them into bytes; lengths are looked up in tables that end at the
+element's maximum. Bytes are counted only at the end: a slice beyond the end is short, so that the offset reached then
+differs from the length of the body.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import unhexlify
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
+from typing import cast
+
+from network.iso8583.field import Field
+from network.iso8583.interpreter import SIGNS, TRACK_CHARACTERS
+from network.iso8583.text import decode_text, from_ebcdic, to_ebcdic, widen
+
+GIVES_UP = (IndexError, KeyError, TypeError, AttributeError, ValueError)
+
+Unpacker = Callable[[bytes], "dict[int, str | bytes] | None"]
+Packer = Callable[["dict[int, str | bytes]", bytes], "bytes | None"]
+
+# No element is this long: what stands for an invalid BCD length.
+_INVALID = 1_000_000
+_BCD = tuple((b >> 4) * 10 + (b & 15) if b >> 4 < 10 and b & 15 < 10 else _INVALID for b in range(256))
+_HEX = "0123456789ABCDEF"
+
+
+def _alphabet(allowed: Iterable[int]) -> bytes:
+    """A translation that makes digits of the bytes allowed and letters of all others.
+
+    Checking `bytes.isdigit` after it is several times faster than any method of str that asks the same of characters.
+    """
+    members = frozenset(allowed)
+    return bytes(ord("0") if byte in members else ord("x") for byte in range(256))
+
+
+_BCD_BYTES = _alphabet(byte for byte, value in enumerate(_BCD) if value != _INVALID)
+_TRACK_BYTES = _alphabet(byte for byte in range(256) if not set(f"{byte:02x}") & set("abcef"))
+_TRACK_TEXT = _alphabet(TRACK_CHARACTERS.encode("ascii"))
+_VIEWS = {"bcd": "h", "ascii": "s", "hex": "s", "ebcdic": "e", "ebcdic-hex": "e"}
+_PRINTABLE = "({0}.isascii() and {0}.isprintable())"
+# Fixed elements side by side are split by one regular expression where there are this many; its groups cost less
+# than slices.
+_LEAST_RUN = 3
+# Codes and identifications are ASCII; longer text (names) may be in Chinese and is looked at by itself.
+_SHORT_TEXT = 15
+
+
+def compile_unpack(fields: Sequence[Field], start: int, charset: str) -> Unpacker:
+    """Code that reads `fields` (none of them filled) from a body at offset `start`: values by number, or None."""
+    writer = _Unpack(fields, start, charset)
+    return cast(Unpacker, _compile(writer.source(), writer.names))
+
+
+def compile_pack(fields: Sequence[Field], bitmap: bytes, charset: str) -> Packer:
+    """Code that writes `fields` (none of them filled): it is given values in exactly this order, and the MTI."""
+    writer = _Pack(fields, bitmap, charset)
+    return cast(Packer, _compile(writer.source(), writer.names))
+
+
+def _compile(source: str, names: dict[str, object]) -> object:
+    exec(source, names)  # noqa: S102 - the source is made from the dialect's table alone, never from a message
+    return names["f"]
+
+
+class _Unpack:
+    """Writes the source of an unpacker: `at` is the offset from ``i``, or from the start while that is known."""
+
+    def __init__(self, fields: Sequence[Field], start: int, charset: str) -> None:
+        self.fields = fields
+        self.at = start
+        self.moving = False  # whether a variable element came before
+        self.lines: list[str] = []
+        self.views: set[str] = set()
+        self.stretch: tuple[str, str] | None = None  # coding of the digits that go on here, and where they began
+        self.length_read = False  # whether the length of the next element is in n already
+        self.names: dict[str, object] = {
+            "B": _BCD,
+            "T": partial(decode_text, charset=charset),
+            "E": from_ebcdic,
+            "D": _BCD_BYTES,
+            "Y": _TRACK_BYTES,
+            "Z": _TRACK_TEXT,
+            "H": _HEX,
+            "S": SIGNS,
+            "X": bytes.fromhex,
+            "N": dict.fromkeys(field.number for field in fields).copy,
+        }
+
+    def source(self) -> str:
+        k = 0
+        while k < len(self.fields):
+            run = self._run_from(k)
+            if run:
+                following = self.fields[k + len(run)] if k + len(run) < len(self.fields) else None
+                self._run(run, following)
+                k += len(run)
+                continue
+            field = self.fields[k]
+            self._digits(field)
+            if field.prefix:
+                self._variable(field)
+            else:
+                self._fixed(field)
+            k += 1
+        self._end_of_digits()
+        views = (("h", " h = d.hex()"), ("s", " s = d.decode('latin-1')"), ("e", " e = E(d)"))
+        head = ["def f(d):", *(line for view, line in views if view in self.views), " o = N()"]
+        end = [f" if len(d) != {self._offset(0)}: return None", " return o"]
+        return "\n".join([*head, *self.lines, *end])
+
+    def _run_from(self, k: int) -> list[Field]:
+        """Fixed elements from the k-th on that are taken from one view by one pattern; none if that does not pay."""
+        run: list[Field] = []
+        view = ""
+        for field in self.fields[k:]:
+            if field.prefix or field.kind not in ("n", "text", "b") or "hex" in field.coding:
+                break
+            own = "" if field.kind == "b" else _VIEWS[field.coding]
+            if own and view and own != view:
+                break
+            view = view or own
+            run.append(field)
+        while run and run[-1].kind == "b":
+            run.pop()
+        return run if sum(field.kind != "b" for field in run) >= _LEAST_RUN else []
+
+    def _run(self, run: list[Field], following: Field | None) -> None:
+        view = self._view(next(field.coding for field in run if field.kind != "b"))
+        begin = self._half(0) if view == "h" else self._offset(0)
+        pattern, targets = "", []
+        after: list[str] = []
+        for field in run:
+            self._digits(field)
+            size, element = field.maximum, f"o[{field.number}]"
+            own = self._offset(0), self._offset(field.width(size))
+            self.at += field.width(size)
+            if field.kind == "b":
+                pattern += f".{{{2 * size if view == 'h' else size}}}"
+                after.append(f"{element} = d[{own[0]}:{own[1]}]")
+                continue
+            targets.append(element)
+            if field.kind == "text":
+                free = size > _SHORT_TEXT or view == "e"
+                pattern += f"({'.' if free else '[ -~]'}{{{size}}})"
+                if view == "e":
+                    after.append(f"if not {element}.isprintable(): return None")
+                elif free:
+                    after.append(f"if not {_PRINTABLE.format(element)}: {element} = T(d[{own[0]}:{own[1]}])")
+                continue
+            half = f"{field.half:x}" if view == "h" and size & 1 else ""
+            pattern += f"{half}(.{{{size}}})" if field.pad == "left" else f"(.{{{size}}}){half}"
+            if self.stretch is None:
+                after.append(f"if not {element}.isdecimal(): return None")
+        if following is not None and view == "s" and following.prefix and following.prefix_coding == "ascii":
+            pattern += f"(.{{{following.prefix}}})"
+            targets.append("n")
+            after.append(f"n = {self._lengths(following)}[n]")
+            self.length_read = True
+        name = f"P{run[0].number}"
+        self.names[name] = re.compile(pattern, re.DOTALL).match
+        self._add(f"{', '.join(targets)}, = {name}({view}, {begin}).groups()", *after)
+
+    def _digits(self, field: Field) -> None:
+        """Go on with the stretch of digits, or end it: one check serves for all that lie side by side."""
+        coding = field.coding if field.kind == "n" and field.coding in ("ascii", "bcd") and field.half < 10 else ""
+        if field.prefix and field.prefix_coding != coding:
+            coding = ""
+        if self.stretch is not None and self.stretch[0] != coding:
+            self._end_of_digits()
+        if coding and self.stretch is None:
+            begin = self._offset(0)
+            if self.moving:
+                self._add(f"g = {begin}")
+                begin = "g"
+            self.stretch = coding, begin
+
+    def _end_of_digits(self) -> None:
+        if self.stretch is not None:
+            coding, begin = self.stretch
+            table = ".translate(D)" if coding == "bcd" else ""
+            self._add(f"if not d[{begin}:{self._offset(0)}]{table}.isdigit(): return None")
+            self.stretch = None
+
+    def _offset(self, more: int) -> str:
+        at = self.at + more
+        if not self.moving:
+            return str(at)
+        return f"i+{at}" if at else "i"
+
+    def _half(self, more: int) -> str:
+        """The offset doubled, for slices of the hex string."""
+        at = 2 * (self.at + more)
+        return f"i+i+{at}" if self.moving else str(at)
+
+    def _view(self, coding: str) -> str:
+        view = _VIEWS[coding]
+        self.views.add(view)
+        return view
+
+    def _add(self, *lines: str) -> None:
+        self.lines += [f" {line}" for line in lines]
+
+    def _fixed(self, field: Field) -> None:
+        size, element = field.maximum, f"o[{field.number}]"
+        width = field.width(size)
+        begin, end = self._offset(0), self._offset(width)
+        if field.coding == "binary":
+            self._add(f"{element} = d[{begin}:{end}]")
+        elif field.kind == "b":
+            self._hex(field, begin, end)
+        elif field.kind == "x":
+            self._signed(field, width)
+        else:
+            view = self._view(field.coding)
+            if view == "h":
+                left, odd = field.pad == "left", size & 1
+                if odd:
+                    fill = f"h[{self._half(0) if left else self._half(width) + '-1'}]"
+                    self._add(f"if {fill} != '{field.half:x}': return None")
+                shift = ("+1", "") if left else ("", "-1")
+                ends = [f"{self._half(0)}{shift[0] if odd else ''}", f"{self._half(width)}{shift[1] if odd else ''}"]
+            else:
+                ends = [begin, end]
+            self._add(f"v = {view}[{ends[0]}:{ends[1]}]")
+            self._content(field, begin, end)
+        self.at += width
+
+    def _content(self, field: Field, begin: str, end: str) -> None:
+        """Check ``v``, the content that takes the bytes from `begin` to `end`, and set the element to it."""
+        element = f"o[{field.number}]"
+        if field.kind == "text" and field.coding == "ascii":
+            self._add(f"{element} = v if {_PRINTABLE.format('v')} else T(d[{begin}:{end}])")
+            return
+        if field.kind == "text":
+            self._add("if not v.isprintable(): return None")
+        elif field.kind == "z":
+            if field.coding == "bcd" and field.half < 10:
+                self._add(f"if not d[{begin}:{end}].translate(Y).isdigit(): return None", "v = v.replace('d', '=')")
+            elif field.coding == "bcd":
+                self._add("v = v.replace('d', '=')", "if v.islower(): return None")
+            elif field.coding == "ascii":
+                self._add(f"if not d[{begin}:{end}].translate(Z).isdigit(): return None")
+            else:
+                self._add(f"if v.strip({TRACK_CHARACTERS!r}): return None")
+        elif self.stretch is None:
+            self._add("if not v.isdecimal(): return None")
+        self._add(f"{element} = v")
+
+    def _signed(self, field: Field, width: int) -> None:
+        sign = self._view("ebcdic" if field.coding == "ebcdic" else "ascii")
+        self._add(f"r = {sign}[{self._offset(0)}:{self._offset(1)}]", "if r not in S: return None")
+        if field.coding == "bcd":
+            view, ends = self._view("bcd"), (self._half(1), self._half(width))
+        else:
+            view, ends = sign, (self._offset(1), self._offset(width))
+        self._add(f"v = {view}[{ends[0]}:{ends[1]}]")
+        if field.coding == "bcd" and not field.maximum & 1:
+            left = field.pad == "left"
+            self._add(
+                f"if v[{0 if left else -1}] != '{field.half:x}': return None", f"v = v[{'1:' if left else ':-1'}]"
+            )
+        self._add("if not v.isdecimal(): return None", f"o[{field.number}] = r + v")
+
+    def _hex(self, field: Field, begin: str, end: str) -> None:
+        view = self._view(field.coding)
+        # fromhex would let white space pass.
+        self._add(f"r = {view}[{begin}:{end}]", "if r.strip(H): return None", f"o[{field.number}] = X(r)")
+
+    def _variable(self, field: Field) -> None:
+        if not self.length_read:
+            self._length(field)
+        self.length_read = False
+        width = field.prefix_width
+        if field.coding == "bcd":
+            view = self._view("bcd")
+            self._add(f"b = {self._offset(width)}", "a = b + b", "z = a + n")
+            if field.pad == "right":
+                self._add("v = h[a:z]", f"if n & 1 and h[z] != '{field.half:x}': return None")
+            else:
+                self._add("if n & 1:", f" if h[a] != '{field.half:x}': return None", " a += 1; z += 1", "v = h[a:z]")
+            self._add("i = (z + 1) >> 1")
+            self._content(field, "b", "i")
+        else:
+            self._add(f"a = {self._offset(width)}", f"i = a + {'n + n' if 'hex' in field.coding else 'n'}")
+            if field.coding == "binary":
+                self._add(f"o[{field.number}] = d[a:i]")
+            elif field.kind == "b":
+                self._hex(field, "a", "i")
+            else:
+                view = self._view(field.coding)
+                self._add(f"v = {view}[a:i]")
+                self._content(field, "a", "i")
+        self.moving, self.at = True, 0
+
+    def _length(self, field: Field) -> None:
+        width = field.prefix_width
+        offsets = [self._offset(k) for k in range(width)]
+        if field.prefix_coding == "bcd":
+            self._add("n = " + " + ".join(_term(f"B[d[{o}]]", 100 ** (width - 1 - k)) for k, o in enumerate(offsets)))
+        elif field.prefix_coding == "binary":
+            self._add("n = " + " + ".join(_term(f"d[{o}]", 256 ** (width - 1 - k)) for k, o in enumerate(offsets)))
+        else:
+            view = self._view(field.prefix_coding)
+            self._add(f"n = {self._lengths(field)}[{view}[{self._offset(0)}:{self._offset(width)}]]")
+            return
+        self._add(f"if n > {field.maximum}: return None")
+
+    def _lengths(self, field: Field) -> str:
+        """A table that has no lengths beyond the maximum, and none that are not digits."""
+        table = f"L{field.prefix}_{field.maximum}"
+        self.names[table] = _read_lengths(field.prefix, field.maximum)
+        return table
+
+
+@cache
+def _read_lengths(digits: int, maximum: int) -> dict[str, int]:
+    return {f"{n:0{digits}d}": n for n in range(min(10**digits - 1, maximum) + 1)}
+
+
+@cache
+def _written_lengths(coding: str, width: int, maximum: int) -> tuple[str, ...]:
+    """Every length up to the maximum as it is written: a longer value gives an IndexError."""
+    if coding == "binary":
+        return tuple(n.to_bytes(width, "big").hex() for n in range(min(maximum, 256**width - 1) + 1))
+    digits = 2 * width if coding == "bcd" else width
+    return tuple(f"{n:0{digits}d}" for n in range(min(maximum, 10**digits - 1) + 1))
+
+
+def _term(value: str, weight: int) -> str:
+    return value if weight == 1 else f"{value} * {weight}"
+
+
+class _Pack:
+    def __init__(self, fields: Sequence[Field], bitmap: bytes, charset: str) -> None:
+        self.fields = fields
+        self.names: dict[str, object] = {
+            "M": bitmap,
+            "X": unhexlify,
+            "Z": _TRACK_TEXT,
+            "S": SIGNS,
+            "W": partial(widen, charset=charset),
+            "E": to_ebcdic,
+            "C": bytes,
+        }
+        self.lines: list[str] = []
+        self.chunks: list[str] = ["m", "M"]
+        self.pieces: list[str] = []
+        self.open = ""  # which kind of string `pieces` make up
+
+    def source(self) -> str:
+        order = ", ".join(f"v{field.number}" for field in self.fields)
+        ordered = sorted(self.fields, key=lambda field: field.number)
+        self.lines.append(f" {order}, = v.values()" if self.fields else "")
+        self._checks(ordered)
+        for field in ordered:
+            self._piece(field)
+        self._close()
+        return "\n".join(["def f(v, m):", *self.lines, f" return b''.join(({', '.join(self.chunks)},))"])
+
+    def _add(self, *lines: str) -> None:
+        self.lines += [f" {line}" for line in lines]
+
+    def _checks(self, ordered: list[Field]) -> None:
+        """Everything that must hold of the values, checked in as few calls as will do."""
+        numbers = [f"v{f.number}" for f in ordered if f.kind == "n"]
+        texts = [f"v{f.number}" for f in ordered if f.kind == "text"]
+        wrong = [f"len(v{f.number}) != {f.maximum}" for f in ordered if not f.prefix and f.kind != "text"]
+        if numbers:
+            self._add(f"t = ''.join(({', '.join(numbers)},))", "if not t.encode().isdigit(): return None")
+        for field in ordered:
+            name = f"v{field.number}"
+            if field.kind == "z":
+                digits = (
+                    f"{name}.replace('=', '0', 1).encode()"
+                    if field.coding == "bcd"
+                    else f"{name}.encode().translate(Z)"
+                )
+                self._add(f"if not {digits}.isdigit(): return None")
+            elif field.kind == "x":
+                rest = f"{name}[1:].isdecimal() and {name}.isascii()"
+                self._add(f"if not ({name}[0] in S and {rest}): return None")
+            elif field.kind == "b":
+                self._add(f"if {name}.__class__ is not C: return None")
+        if texts:
+            # Text outside ASCII, and bytes in the place of text, are brought to one character a byte; EBCDIC text
+            # of that sort is left to the interpreter.
+            self._add("try:", f" t = ''.join(({', '.join(texts)},))", " w = not t.isascii()")
+            self._add(" if not t.isprintable(): return None", "except TypeError: w = True")
+            ebcdic = any(f.coding == "ebcdic" for f in ordered)
+            self._add(f"if w: {'return None' if ebcdic else '; '.join(f'{name} = W({name})' for name in texts)}")
+        wrong += [f"len(v{f.number}) != {f.maximum}" for f in ordered if not f.prefix and f.kind == "text"]
+        if wrong:
+            self._add(f"if {' or '.join(wrong)}: return None")
+
+    def _piece(self, field: Field) -> None:
+        name = f"v{field.number}"
+        if field.kind == "b":
+            self._length(field, name)
+            if field.coding == "binary":
+                self._close()
+                self.chunks.append(name)
+            else:
+                self._put("e" if field.coding == "ebcdic-hex" else "s", f"{name}.hex().upper()")
+        elif field.coding == "bcd":
+            half = f"'{field.half:X}'"
+            if field.kind == "x":
+                self._put("s", f"{name}[0]")
+                fill = "" if field.maximum & 1 else half
+                value = f"{name}[1:]"
+            else:
+                self._length(field, name)
+                odd = half if field.maximum & 1 else ""
+                fill = f"('', {half})[n{field.number} & 1]" if field.prefix else odd
+                value = f"{name}.replace('=', 'D')" if field.kind == "z" else name
+            parts = [fill, value] if field.pad == "left" else [value, fill]
+            self._put("h", *(part for part in parts if part))
+        else:
+            self._length(field, name)
+            self._put("e" if field.coding == "ebcdic" else "s", name)
+
+    def _length(self, field: Field, name: str) -> None:
+        if not field.prefix:
+            return
+        number, width = f"n{field.number}", field.prefix_width
+        self._add(f"{number} = len({name})")
+        coding = field.prefix_coding
+        name = f"L{coding}_{width}_{field.maximum}"
+        self.names[name] = _written_lengths(coding, width, field.maximum)
+        self._put({"binary": "h", "bcd": "h", "ebcdic": "e"}.get(coding, "s"), f"{name}[{number}]")
+
+    def _put(self, kind: str, *pieces: str) -> None:
+        if kind != self.open:
+            self._close()
+            self.open = kind
+        self.pieces += pieces
+
+    def _close(self) -> None:
+        if self.pieces:
+            text = self.pieces[0] if len(self.pieces) == 1 else f"''.join(({', '.join(self.pieces)}))"
+            self.chunks.append({"h": f"X({text})", "s": f"({text}).encode('latin-1')", "e": f"E({text})"}[self.open])
+            self.pieces = []
+        self.open = ""

@@ -1,0 +1,471 @@
+"""The live runtime: one party in one process, on asyncio, TCP links and the real clock.
+
+Everything that arrives while the loop is busy is taken together in the next turn, so batches grow as load grows.
+The turn and its commit run inline on the loop (DESIGN.md measured it so); what a turn sends is written after its
+commit, one write a link. Whatever comes from outside is bounded: frames, connections, the queue (reading stops
+while it is full), bytes waiting for a slow reader, and the time that half a frame may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+
+import structlog
+
+from network.deadlines import Deadlines
+from network.durations import Durations
+from network.framing import Framing, FramingError
+from network.party import (
+    Command,
+    CommandError,
+    Instant,
+    Json,
+    LinkChange,
+    LinkName,
+    Party,
+    Received,
+    Turn,
+    Work,
+    take_turn,
+)
+from network.store import Store, StoreError
+
+Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
+"""What answers on a local link (a card on its reader, a PIN pad): given a request and where to put the answer."""
+
+TURN_LIMIT: Final = 1024
+"""Most events in one turn."""
+
+QUEUE_LIMIT: Final = 20_000
+"""Messages waiting for a turn; beyond it the links are not read."""
+
+UNSENT_LIMIT: Final = 4 << 20
+"""Bytes that may wait for a peer that does not read; beyond it the link is closed."""
+
+HALF_FRAME_SECONDS: Final = 10.0
+"""How long the rest of a frame may take; then the link is closed."""
+
+CONNECTION_LIMIT: Final = 20_000
+"""Accepted connections of one process."""
+
+TRACE_LENGTH: Final = 2_000
+"""Messages that the process remembers, for people who ask what happened."""
+
+RECONNECT_FIRST: Final = 0.1
+RECONNECT_LONGEST: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Traced(NamedTuple):
+    """A message that crossed a link: when, which link, whether it came in, and its body."""
+
+    at: Instant
+    link: LinkName
+    incoming: bool
+    body: bytes
+
+
+def real_now() -> Instant:
+    """The real clock."""
+    return time.time_ns() // 1000
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on uvloop, or on asyncio's own loop where that is not installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+class LiveRuntime:
+    """Runs one party.
+
+    Parameters
+    ----------
+    party : Party
+    store : Store
+    random : Random
+        `random.SystemRandom` outside of tests.
+    now : callable
+        The clock.
+    failed : callable
+        Called with the error when the store fails: the process must end, what was committed is resumed by the
+        next one.
+    """
+
+    def __init__(
+        self,
+        party: Party,
+        store: Store,
+        *,
+        random: Random,
+        now: Callable[[], Instant] = real_now,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self.party = party
+        self.store = store
+        self.service = Durations()
+        self.trace: deque[Traced] = deque(maxlen=TRACE_LENGTH)
+        self.turns = 0
+        self.events = 0
+        self.failures = 0
+        self._now = now
+        self._random = random
+        self._failed = failed
+        self._unit = store.unit_of_work()
+        self._loop = asyncio.get_running_loop()
+        self._work = Work([], [], [], [])
+        self._arrivals: list[float] = []
+        self._deadlines = Deadlines()
+        self._links: dict[LinkName, _Connection] = {}
+        self._endpoints: dict[LinkName, Endpoint] = {}
+        self._servers: list[asyncio.Server] = []
+        self._dialling: list[asyncio.Task[None]] = []
+        self._waiting: dict[int, Callable[[Json | CommandError], None]] = {}
+        self._tickets = 0
+        self._accepted = 0
+        # accepted links have names that no earlier process has used, since rows may still hold theirs
+        self._life = f"{now():x}"
+        self._scheduled = False
+        self._stopping = False
+        self._wake: asyncio.TimerHandle | None = None
+        self._wake_at: Instant | None = None
+        self._paused: set[_Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Give the party its first turn."""
+        turn = Turn(self._now(), self._random, self._unit, Work([], [], [], []))
+        self.party.start(turn)
+        self._unit.commit()
+        self._deliver(turn)
+        self._arm()
+        self._sweep()
+
+    async def listen(self, prefix: str, host: str, port: int, framing: Framing) -> None:
+        """Accept links, named ``prefix:...``.
+
+        Raises
+        ------
+        OSError
+            The address cannot be listened on.
+        """
+        server = await self._loop.create_server(
+            lambda: _Connection(self, self._accepted_name(prefix), framing),
+            host,
+            port,
+            backlog=1024,
+            reuse_address=True,
+        )
+        self._servers.append(server)
+
+    def dial(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
+        """Keep the link `link` to an address up: connect, and connect again when it breaks."""
+        self._dialling.append(self._loop.create_task(self._keep_up(link, host, port, framing)))
+
+    def attach(self, link: LinkName, endpoint: Endpoint) -> None:
+        """Put something local (a card, a PIN pad) at the end of a link."""
+        self._endpoints[link] = endpoint
+
+    def detach(self, link: LinkName) -> None:
+        """Take it away again; what is sent there is lost."""
+        self._endpoints.pop(link, None)
+
+    def command(self, name: str, arguments: dict[str, Json], answered: Callable[[Json | CommandError], None]) -> None:
+        """Give the party a command; `answered` is called on the loop with its answer."""
+        self._tickets += 1
+        self._waiting[self._tickets] = answered
+        self._work.commands.append(Command(name, arguments, self._tickets))
+        self._schedule()
+
+    def ask(self, name: str, arguments: dict[str, Json]) -> concurrent.futures.Future[Json]:
+        """Give the party a command from any thread; the future has its answer or its CommandError."""
+        future: concurrent.futures.Future[Json] = concurrent.futures.Future()
+
+        def answered(result: Json | CommandError) -> None:
+            if future.cancelled():
+                return
+            if isinstance(result, CommandError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._loop.call_soon_threadsafe(self.command, name, arguments, answered)
+        return future
+
+    @property
+    def links(self) -> list[LinkName]:
+        """The links that are up."""
+        return sorted(self._links)
+
+    @property
+    def queued(self) -> int:
+        """Events waiting for the next turn."""
+        return len(self._work)
+
+    async def stop(self) -> None:
+        """Take no more, finish what has arrived, close every link."""
+        for server in self._servers:
+            server.close()
+        for task in self._dialling:
+            task.cancel()
+        for connection in list(self._links.values()):
+            connection.pause()
+        await asyncio.sleep(0)
+        while len(self._work) and not self._stopping:
+            self._turn()
+        self._stopping = True
+        for handle in (self._wake, self._sweeper):
+            if handle is not None:
+                handle.cancel()
+        for connection in list(self._links.values()):
+            connection.close()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+
+    # what the connections call
+
+    def _accepted_name(self, prefix: str) -> LinkName:
+        self._accepted += 1
+        return f"{prefix}:{self._life}-{self._accepted}"
+
+    def _has_room(self) -> bool:
+        return len(self._links) < CONNECTION_LIMIT
+
+    def _link_up(self, connection: _Connection) -> None:
+        self._links[connection.name] = connection
+        self._work.link_changes.append(LinkChange(connection.name, True))
+        self._schedule()
+
+    def _link_down(self, connection: _Connection) -> None:
+        if self._links.get(connection.name) is connection:
+            del self._links[connection.name]
+            self._paused.discard(connection)
+            self._work.link_changes.append(LinkChange(connection.name, False))
+            self._schedule()
+
+    def _arrived(self, connection: _Connection, bodies: list[bytes]) -> None:
+        link = connection.name
+        now = time.perf_counter()
+        inbox = self._work.inbox
+        for body in bodies:
+            inbox.append(Received(link, body))
+            self._arrivals.append(now)
+        if len(inbox) >= QUEUE_LIMIT:
+            connection.pause()
+            self._paused.add(connection)
+        self._schedule()
+
+    # turns
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._stopping:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._stopping:
+            return
+        now = self._now()
+        work, arrivals = self._take(now)
+        if not len(work):
+            self._arm()
+            return
+        self.turns += 1
+        self.events += len(work)
+        if work.inbox:
+            self.trace.extend([Traced(now, link, True, body) for link, body in work.inbox])
+        try:
+            failures = take_turn(self.party, now, self._random, self._unit, work, self._deliver)
+        except StoreError as error:
+            self._stopping = True
+            log.error("store failed", party=self.party.name, reason=str(error))
+            if self._failed is not None:
+                self._failed(error)
+            return
+        for failure in failures:
+            self.failures += 1
+            # the place and the kind of error only: its text may hold what must not be logged
+            place = traceback.extract_tb(failure.error.__traceback__)[-1]
+            log.error(
+                "event dropped",
+                party=self.party.name,
+                error=type(failure.error).__name__,
+                at=f"{place.filename}:{place.lineno}",
+            )
+        if arrivals:
+            end = time.perf_counter()
+            record = self.service.record
+            for arrival in arrivals:
+                record(int((end - arrival) * 1_000_000))
+        self._resume_reading()
+        if len(self._work):
+            self._schedule()
+        else:
+            self._arm()
+
+    def _take(self, now: Instant) -> tuple[Work, list[float]]:
+        work = self._work
+        if len(work.inbox) <= TURN_LIMIT and len(work.commands) <= TURN_LIMIT:
+            arrivals = self._arrivals
+            self._work, self._arrivals = Work([], [], [], []), []
+        else:
+            arrivals = self._arrivals[:TURN_LIMIT]
+            self._work = Work([], work.inbox[TURN_LIMIT:], work.commands[TURN_LIMIT:], [])
+            self._arrivals = self._arrivals[TURN_LIMIT:]
+            work = Work(work.link_changes, work.inbox[:TURN_LIMIT], work.commands[:TURN_LIMIT], [])
+        work.due = self._deadlines.pop_due(now, TURN_LIMIT)
+        return work, arrivals
+
+    def _deliver(self, turn: Turn) -> None:
+        for key, at in turn.timers:
+            self._deadlines.set(key, at)
+        outgoing: dict[LinkName, list[bytes]] = {}
+        endpoints = self._endpoints
+        for link, body in turn.sent:
+            endpoint = endpoints.get(link)
+            if endpoint is not None:
+                endpoint(body, self._answer_from(link))
+            else:
+                outgoing.setdefault(link, []).append(body)
+                self.trace.append(Traced(turn.now, link, False, body))
+        for link, bodies in outgoing.items():
+            connection = self._links.get(link)
+            if connection is not None:
+                connection.send(bodies)
+        for ticket, result in turn.answers:
+            answered = self._waiting.pop(ticket, None)
+            if answered is not None:
+                answered(result)
+
+    def _answer_from(self, link: LinkName) -> Callable[[bytes], None]:
+        def answer(body: bytes) -> None:
+            self._work.inbox.append(Received(link, body))
+            self._arrivals.append(time.perf_counter())
+            self._schedule()
+
+        return answer
+
+    def _resume_reading(self) -> None:
+        if self._paused and len(self._work.inbox) < QUEUE_LIMIT // 2:
+            for connection in self._paused:
+                connection.resume()
+            self._paused.clear()
+
+    # time
+
+    def _arm(self) -> None:
+        at = self._deadlines.next()
+        if at is None or self._stopping or (self._wake_at is not None and self._wake_at <= at):
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_at = at
+        self._wake = self._loop.call_later(max(0, at - self._now()) / 1_000_000, self._woken)
+
+    def _woken(self) -> None:
+        self._wake = self._wake_at = None
+        self._schedule()
+
+    def _sweep(self) -> None:
+        oldest = time.monotonic() - HALF_FRAME_SECONDS
+        for connection in list(self._links.values()):
+            connection.close_if_stuck(oldest)
+        self._sweeper = self._loop.call_later(HALF_FRAME_SECONDS / 4, self._sweep)
+
+    async def _keep_up(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
+        pause = RECONNECT_FIRST
+        while True:
+            try:
+                _, connection = await self._loop.create_connection(lambda: _Connection(self, link, framing), host, port)
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RECONNECT_LONGEST)
+                continue
+            pause = RECONNECT_FIRST
+            await connection.closed
+            await asyncio.sleep(pause)
+
+
+class _Connection(asyncio.Protocol):
+    """One TCP connection: bytes to bodies and back."""
+
+    def __init__(self, runtime: LiveRuntime, name: LinkName, framing: Framing) -> None:
+        self.name = name
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._runtime = runtime
+        self._framing = framing
+        self._buffer = bytearray()
+        self._half_since = 0.0
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._runtime._has_room():
+            self._transport.abort()
+            return
+        self._transport.set_write_buffer_limits(high=UNSENT_LIMIT)
+        self._runtime._link_up(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._runtime._link_down(self)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        try:
+            bodies = self._framing.split(buffer)
+        except FramingError as error:
+            log.warning("link closed", link=self.name, reason=str(error))
+            buffer.clear()
+            self.close()
+            return
+        if not buffer:
+            self._half_since = 0.0
+        elif bodies or not self._half_since:
+            self._half_since = time.monotonic()
+        if bodies:
+            self._runtime._arrived(self, bodies)
+
+    def send(self, bodies: list[bytes]) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        frame = self._framing.frame
+        transport.write(frame(bodies[0]) if len(bodies) == 1 else b"".join(map(frame, bodies)))
+        if transport.get_write_buffer_size() > UNSENT_LIMIT:
+            log.warning("link closed", link=self.name, reason="the peer does not read")
+            transport.abort()
+
+    def pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def close_if_stuck(self, oldest: float) -> None:
+        if self._half_since and self._half_since < oldest:
+            log.warning("link closed", link=self.name, reason="half a frame and no more")
+            self.close()

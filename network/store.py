@@ -1,0 +1,419 @@
+"""A party's rows: typed rows over SQLAlchemy Core, and the unit of work of a turn.
+
+One database per party, SQLite (WAL, ``synchronous=FULL``) or PostgreSQL, the same code on both. Statements are
+built and compiled by SQLAlchemy once and then run as driver SQL with tuples, many rows at a time: that takes a
+third of the time of executing SQLAlchemy constructs (docs/architecture.md).
+
+A row class is declared with `table`; its instances are plain mutable objects. Within a turn there is one object
+per row: `UnitOfWork.load` reads all the rows that a turn needs with one query per table and index,
+`UnitOfWork.find` then looks them up, `insert` and `change` register what must be written, and `commit` writes
+with one ``executemany`` per table and commits once, inserts before updates.
+
+Columns are ``int``, ``str``, ``bytes`` or one of them or None. Every key and index is a single column.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+
+import sqlalchemy as sa
+
+Key: TypeAlias = int | str | bytes
+Value: TypeAlias = int | str | bytes | None
+
+R = TypeVar("R", bound="Row")
+
+_LOAD_CHUNK = 512
+"""Keys in one SELECT on SQLite, whose limit on bound variables is 32 766 and was 999 in old builds."""
+
+_CACHE_LIMIT = 200_000
+"""Rows of `cached` tables kept between turns; beyond it they are forgotten and loaded again."""
+
+
+class StoreError(Exception):
+    """The database failed or could not be opened; what was not committed is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """What a row class says of its table.
+
+    `key` is the primary key's column, `unique` and `indexed` further columns to load by, `mutable` the columns
+    that `UnitOfWork.change` writes, `cached` whether rows stay in memory between turns (for tables that only
+    turns change and that are read in nearly every turn).
+    """
+
+    name: str
+    key: str
+    unique: tuple[str, ...]
+    indexed: tuple[str, ...]
+    mutable: tuple[str, ...]
+    cached: bool
+    columns: tuple[str, ...]
+    types: tuple[tuple[type[Any], bool], ...]
+
+
+class Row:
+    """Base of all row classes. Its repr shows the table and key only, since a row may hold what is secret."""
+
+    __slots__ = ()
+    spec: ClassVar[TableSpec]
+
+    def __repr__(self) -> str:
+        return f"<{self.spec.name}>"
+
+
+@dataclass_transform(eq_default=False)
+def table(
+    name: str,
+    *,
+    key: str,
+    unique: tuple[str, ...] = (),
+    indexed: tuple[str, ...] = (),
+    mutable: tuple[str, ...] = (),
+    cached: bool = False,
+) -> Callable[[type[R]], type[R]]:
+    """Make an annotated class a row class (a dataclass with slots) of the table `name`."""
+
+    def declare(cls: type[R]) -> type[R]:
+        row_class = cast(type[R], dataclass(slots=True, eq=False, repr=False)(cls))
+        hints = get_type_hints(cls)
+        columns = tuple(field.name for field in fields(row_class))  # type: ignore[arg-type]
+        for column in (key, *unique, *indexed, *mutable):
+            if column not in columns:
+                raise TypeError(f"table {name}: no column {column}")
+        row_class.spec = TableSpec(
+            name=name,
+            key=key,
+            unique=unique,
+            indexed=indexed,
+            mutable=mutable,
+            cached=cached,
+            columns=columns,
+            types=tuple(_column_type(name, column, hints[column]) for column in columns),
+        )
+        return row_class
+
+    return declare
+
+
+def _column_type(name: str, column: str, hint: object) -> tuple[type[Any], bool]:
+    if isinstance(hint, UnionType):
+        inner = [member for member in get_args(hint) if member is not NoneType]
+        if len(inner) == 1 and inner[0] in (int, str, bytes):
+            return inner[0], True
+    elif hint in (int, str, bytes):
+        return cast(type[Any], hint), False
+    raise TypeError(f"table {name}: column {column} must be int, str, bytes or one of them or None")
+
+
+_SQL_TYPES: dict[type[Any], type[sa.types.TypeEngine[Any]]] = {
+    int: sa.BigInteger,
+    str: sa.Text,
+    bytes: sa.LargeBinary,
+}
+
+
+class _Statements:
+    """The driver SQL of one table, compiled once by SQLAlchemy."""
+
+    __slots__ = ("any_array", "insert", "insert_values", "key_of", "select", "update", "update_values")
+
+    def __init__(self, spec: TableSpec, table: sa.Table, dialect: sa.Dialect) -> None:
+        self.any_array = dialect.name == "postgresql"
+        self.key_of = attrgetter(spec.key)
+        self.insert = str(sa.insert(table).compile(dialect=dialect))
+        self.insert_values = _tuple_getter(spec.columns)
+        self.update = ""
+        self.update_values = self.insert_values
+        if spec.mutable:
+            key_parameter = sa.bindparam("row_key", type_=table.c[spec.key].type)
+            update = (
+                sa.update(table)
+                .where(table.c[spec.key] == key_parameter)
+                .values({column: sa.bindparam(column) for column in spec.mutable})
+            )
+            compiled = update.compile(dialect=dialect)
+            order = [spec.key if n == "row_key" else n for n in compiled.positiontup or ()]
+            self.update = str(compiled)
+            self.update_values = _tuple_getter(tuple(order))
+        quote = dialect.identifier_preparer.quote
+        self.select = f"SELECT {', '.join(map(quote, spec.columns))} FROM {quote(spec.name)} WHERE "  # noqa: S608
+
+
+def _tuple_getter(columns: tuple[str, ...]) -> Callable[[Row], tuple[Value, ...]]:
+    if len(columns) == 1:
+        single = attrgetter(columns[0])
+        return lambda row: (single(row),)
+    return attrgetter(*columns)
+
+
+class Store:
+    """A party's database.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL: ``sqlite:///path``, ``sqlite://`` (in memory) or ``postgresql+psycopg://...``.
+    rows : sequence of row classes
+        The tables; created where they are missing.
+    durable : bool
+        False lets SQLite skip waiting for the disk: for virtual time, where no process can die.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be opened.
+    """
+
+    def __init__(self, url: str, rows: Sequence[type[Row]], *, durable: bool = True) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        in_memory = self.is_sqlite and self.url.database in (None, "", ":memory:")
+        options: dict[str, Any] = {}
+        if in_memory:
+            options["poolclass"] = sa.pool.StaticPool
+        if not self.is_sqlite:
+            # positional parameters, so that rows travel as tuples
+            options["paramstyle"] = "format"
+        if self.is_sqlite:
+            options["connect_args"] = {"check_same_thread": False, "cached_statements": 256, "timeout": 10}
+        self.metadata = sa.MetaData()
+        self.tables: dict[type[Row], sa.Table] = {row: self._table(row.spec) for row in rows}
+        try:
+            self.engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT", **options)
+            if self.is_sqlite:
+                sa.event.listen(self.engine, "connect", _sqlite_pragmas(durable))
+            self.metadata.create_all(self.engine)
+            self._connection = self.engine.connect()
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(f"cannot open {self.url.render_as_string()}: {_reason(error)}") from error
+        self.statements = {row: _Statements(row.spec, table, self.engine.dialect) for row, table in self.tables.items()}
+
+    def _table(self, spec: TableSpec) -> sa.Table:
+        columns = [
+            sa.Column(
+                name,
+                _SQL_TYPES[kind],
+                primary_key=name == spec.key,
+                nullable=nullable,
+                autoincrement=False,
+                index=name in spec.indexed or None,
+                unique=name in spec.unique or None,
+            )
+            for name, (kind, nullable) in zip(spec.columns, spec.types, strict=True)
+        ]
+        return sa.Table(spec.name, self.metadata, *columns, sqlite_with_rowid=False)
+
+    def unit_of_work(self) -> UnitOfWork:
+        """The unit of work of the party's turns. There is one per process; it is not shared by threads."""
+        driver = self._connection.connection.driver_connection
+        return UnitOfWork(self, driver)
+
+    def read(self) -> sa.Connection:
+        """A connection of its own for queries, as the REST interface makes; it sees what is committed."""
+        return self.engine.connect()
+
+    def close(self) -> None:
+        """Close every connection. SQLite's log is folded into its file."""
+        self._connection.close()
+        self.engine.dispose()
+
+
+def _sqlite_pragmas(durable: bool) -> Callable[[Any, Any], None]:
+    def configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        cursor.execute("PRAGMA wal_autocheckpoint=4000")
+        cursor.execute("PRAGMA cache_size=-32000")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.close()
+
+    return configure
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+class UnitOfWork:
+    """The rows of a turn. See the module's text; made by `Store.unit_of_work`."""
+
+    def __init__(self, store: Store, driver: Any) -> None:
+        self._store = store
+        self._driver = driver
+        self._cursor = driver.cursor()
+        self._by: dict[type[Row], dict[str, dict[Key, Row | None]]] = {row: {} for row in store.tables}
+        self._inserted: dict[type[Row], list[Row]] = {}
+        self._new: set[int] = set()
+        self._changed: dict[type[Row], dict[int, Row]] = {}
+        self._touched: set[type[Row]] = set()
+        self.single_loads = 0
+        """How often `find` had to query because `load` had not been asked: zero on a hot path."""
+
+    def load(self, row: type[R], column: str, keys: Iterable[Key]) -> Mapping[Key, R | None]:
+        """Read the rows whose `column` (the key or a unique column) is one of `keys`, with one query.
+
+        Returns
+        -------
+        mapping
+            From every key asked for (and any known before) to its row, None where there is none.
+        """
+        known = self._by[row].setdefault(column, {})
+        missing = {key for key in keys if key not in known}
+        if missing:
+            self._touched.add(row)
+            for key in missing:
+                known[key] = None
+            position = row.spec.columns.index(column)
+            for record in self._select(row, column, list(missing)):
+                known[cast(Key, record[position])] = self._identify(row, record)
+        return cast("Mapping[Key, R | None]", known)
+
+    def find(self, row: type[R], column: str, key: Key) -> R | None:
+        """The row with this key: of what was loaded, else by a query of its own."""
+        known = self._by[row].get(column)
+        if known is None or key not in known:
+            self.single_loads += 1
+            return self.load(row, column, (key,))[key]
+        return cast("R | None", known[key])
+
+    def scan(self, row: type[R], column: str, value: Key, limit: int) -> list[R]:
+        """Rows whose `column` is `value` now, at most `limit`, ordered by key: for start-up and timers.
+
+        Rows changed or inserted in this turn count with what they hold in memory.
+        """
+        self._touched.add(row)
+        spec = row.spec
+        statement = self._store.statements[row]
+        mark = "%s" if statement.any_array else "?"
+        sql = f"{statement.select}{self._quoted(column)} = {mark} ORDER BY {self._quoted(spec.key)} LIMIT {limit:d}"
+        found = [self._identify(row, record) for record in self._execute(sql, (value,))]
+        fresh = itertools.chain(self._inserted.get(row, ()), self._changed.get(row, {}).values())
+        candidates = {statement.key_of(one): one for one in (*found, *cast("Iterable[R]", fresh))}
+        kept = [candidates[key] for key in sorted(candidates) if getattr(candidates[key], column) == value]
+        return kept[:limit]
+
+    def insert(self, row: Row) -> None:
+        """Write a new row at the commit; it is found from now on."""
+        kind = type(row)
+        self._touched.add(kind)
+        self._inserted.setdefault(kind, []).append(row)
+        self._new.add(id(row))
+        known = self._by[kind]
+        spec = kind.spec
+        known.setdefault(spec.key, {})[getattr(row, spec.key)] = row
+        for column in spec.unique:
+            value = getattr(row, column)
+            if value is not None:
+                known.setdefault(column, {})[value] = row
+
+    def change(self, row: Row) -> None:
+        """Write the row's mutable columns at the commit."""
+        if id(row) not in self._new:
+            kind = type(row)
+            self._touched.add(kind)
+            self._changed.setdefault(kind, {})[id(row)] = row
+
+    def commit(self) -> None:
+        """Write what was inserted and changed, and commit once. A turn that wrote nothing costs nothing.
+
+        Raises
+        ------
+        StoreError
+            The database failed: nothing was committed.
+        Exception
+            The driver's own, when it refuses the rows (a key that is there already): nothing was committed.
+        """
+        if self._inserted or self._changed:
+            statements = self._store.statements
+            cursor = self._cursor
+            try:
+                cursor.execute("BEGIN")
+                for kind, rows in self._inserted.items():
+                    statement = statements[kind]
+                    cursor.executemany(statement.insert, list(map(statement.insert_values, rows)))
+                for kind, changed in self._changed.items():
+                    statement = statements[kind]
+                    cursor.executemany(statement.update, list(map(statement.update_values, changed.values())))
+                cursor.execute("COMMIT")
+            except Exception as error:
+                self._abandon()
+                raise self._translated(error) from error
+        self._forget(everything=False)
+
+    def rollback(self) -> None:
+        """Drop what was inserted and changed, and forget every row of this turn's tables."""
+        self._forget(everything=True)
+
+    def _forget(self, *, everything: bool) -> None:
+        for kind in self._touched:
+            if everything or not kind.spec.cached or self._cached_rows(kind) > _CACHE_LIMIT:
+                self._by[kind] = {}
+        self._touched.clear()
+        self._inserted.clear()
+        self._changed.clear()
+        self._new.clear()
+
+    def _cached_rows(self, kind: type[Row]) -> int:
+        return sum(map(len, self._by[kind].values()))
+
+    def _abandon(self) -> None:
+        try:
+            self._cursor.execute("ROLLBACK")
+        except Exception:  # the transaction is already gone, or the connection is: both leave nothing committed
+            return
+
+    def _identify(self, row: type[R], record: Sequence[Value]) -> R:
+        """The one object of this row, made from the record when it is not known yet."""
+        spec = row.spec
+        key = cast(Key, record[spec.columns.index(spec.key)])
+        known = self._by[row].setdefault(spec.key, {})
+        found = known.get(key)
+        if found is None:
+            found = known[key] = row(*record)
+        return cast(R, found)
+
+    def _quoted(self, column: str) -> str:
+        return self._store.engine.dialect.identifier_preparer.quote(column)
+
+    def _select(self, row: type[Row], column: str, keys: list[Key]) -> Iterable[Sequence[Value]]:
+        statement = self._store.statements[row]
+        name = self._quoted(column)
+        if statement.any_array:
+            return self._execute(f"{statement.select}{name} = ANY(%s)", (keys,))
+        records: list[Sequence[Value]] = []
+        for start in range(0, len(keys), _LOAD_CHUNK):
+            chunk = keys[start : start + _LOAD_CHUNK]
+            # a power of two of marks, so that the driver's cache of prepared statements is hit
+            size = 1 << (len(chunk) - 1).bit_length()
+            chunk += [chunk[-1]] * (size - len(chunk))
+            sql = f"{statement.select}{name} IN ({','.join('?' * size)})"
+            records += self._execute(sql, tuple(chunk))
+        return records
+
+    def _execute(self, sql: str, parameters: tuple[object, ...]) -> list[Sequence[Value]]:
+        try:
+            self._cursor.execute(sql, parameters)
+            return cast("list[Sequence[Value]]", self._cursor.fetchall())
+        except Exception as error:
+            raise self._translated(error) from error
+
+    @staticmethod
+    def _translated(error: Exception) -> Exception:
+        """The database's own failures as StoreError; a statement that it refuses is the turn's failure."""
+        if type(error).__name__ in ("OperationalError", "InterfaceError", "AdminShutdown", "DiskFull"):
+            return StoreError(f"database failed: {_reason(error)}")
+        return error
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{path}"

@@ -1,0 +1,344 @@
+"""The virtual runtime: the same parties under simpy, on simulated wires, with a simulated clock.
+
+Everything is drawn from one seed, so a run can be repeated exactly. A turn takes virtual time: what arrives while
+a party is busy waits and is taken together in its next turn, so that batches form as they do live. Wires have
+latency and, when asked, lose, double, reorder and corrupt messages; links can be cut and parties can crash: a
+crash loses whatever was not committed, and everything on its way to the party.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final, TypeAlias
+
+import simpy
+
+from network.deadlines import Deadlines
+from network.durations import Durations
+from network.party import (
+    Command,
+    CommandError,
+    Failure,
+    Instant,
+    Json,
+    LinkChange,
+    LinkName,
+    Party,
+    Received,
+    Turn,
+    Work,
+    take_turn,
+)
+from network.store import Store, UnitOfWork
+
+Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
+"""What answers on a local link (a card on its reader, a PIN pad): given a request and where to put the answer."""
+
+TURN_LIMIT: Final = 1024
+"""Most events in one turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a simulated link behaves. Times in microseconds, the rest probabilities of each message.
+
+    A reordered message is held back by up to ten times the latency; a corrupted one has one byte changed.
+    """
+
+    latency: int = 2_000
+    jitter: int = 500
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+    corruption: float = 0.0
+
+    @property
+    def is_perfect(self) -> bool:
+        """Whether messages arrive once, whole and in order."""
+        return not (self.loss or self.duplication or self.reordering or self.corruption)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCost:
+    """Virtual time a turn takes: a part for the turn and a part for each event in it, in microseconds."""
+
+    turn: int = 400
+    event: int = 100
+
+
+class _Link:
+    __slots__ = ("is_up", "last_arrival", "peer", "peer_link", "wire")
+
+    def __init__(self, peer: Node, peer_link: LinkName, wire: Wire) -> None:
+        self.peer = peer
+        self.peer_link = peer_link
+        self.wire = wire
+        self.is_up = True
+        self.last_arrival = 0.0
+
+
+class VirtualNetwork:
+    """The simulated world's clock, randomness and parties.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+        One unit of its time is a second; scenario processes share it.
+    seed : int
+    epoch : Instant
+        The instant at which `env` is at zero.
+    """
+
+    def __init__(self, env: simpy.Environment, seed: int, epoch: Instant) -> None:
+        self.env = env
+        self.epoch = epoch
+        self.seed = seed
+        self.random = Random(f"wires/{seed}")  # noqa: S311 - a simulation must be repeatable
+        self.nodes: dict[str, Node] = {}
+
+    @property
+    def now(self) -> Instant:
+        """The simulated instant."""
+        return self.epoch + round(self.env.now * 1_000_000)
+
+    def add(self, make: Callable[[], Party], store: Store, cost: TurnCost | None = None) -> Node:
+        """Put a party into the network. `make` makes it, again after a crash."""
+        node = Node(self, make, store, cost or TurnCost())
+        self.nodes[node.party.name] = node
+        return node
+
+    def connect(self, one: Node, one_link: LinkName, other: Node, other_link: LinkName, wire: Wire) -> None:
+        """Join two parties: what one sends over `one_link` the other receives over `other_link`, and back."""
+        one.links[one_link] = _Link(other, other_link, wire)
+        other.links[other_link] = _Link(one, one_link, wire)
+
+    def set_wire(self, node: Node, link: LinkName, **changes: float) -> None:
+        """Change how a link behaves, in both directions."""
+        forth = node.links[link]
+        back = forth.peer.links[forth.peer_link]
+        forth.wire = replace(forth.wire, **changes)  # type: ignore[arg-type]
+        back.wire = forth.wire
+
+    def set_link(self, node: Node, link: LinkName, *, up: bool) -> None:
+        """Cut or restore a link; both ends are told."""
+        forth = node.links[link]
+        back = forth.peer.links[forth.peer_link]
+        if forth.is_up == up:
+            return
+        forth.is_up = back.is_up = up
+        node.link_changed(link, up)
+        forth.peer.link_changed(forth.peer_link, up)
+
+    def start(self) -> None:
+        """Give every party its first turn and bring the links up."""
+        for node in self.nodes.values():
+            node.start()
+        for node in self.nodes.values():
+            for name, link in node.links.items():
+                if link.is_up:
+                    node.link_changed(name, True)
+
+
+class Node:
+    """A party in the virtual network: its queue, its clock of turns, its links."""
+
+    def __init__(self, network: VirtualNetwork, make: Callable[[], Party], store: Store, cost: TurnCost) -> None:
+        self.network = network
+        self.env = network.env
+        self.make = make
+        self.party = make()
+        self.store = store
+        self.cost = cost
+        self.links: dict[LinkName, _Link] = {}
+        self.endpoints: dict[LinkName, Endpoint] = {}
+        self.failures: deque[Failure] = deque(maxlen=100)
+        self.failure_count = 0
+        self.service = Durations()
+        self.turns = 0
+        self.events = 0
+        self.is_running = False
+        self._random = Random(f"{self.party.name}/{network.seed}")  # noqa: S311
+        self._unit: UnitOfWork = store.unit_of_work()
+        self._work = Work([], [], [], [])
+        self._arrivals: list[float] = []
+        self._deadlines = Deadlines()
+        self._busy = False
+        self._life = 0
+        self._wake_at: Instant | None = None
+        self._tickets = 0
+        self._waiting: dict[int, Callable[[Json | CommandError], None]] = {}
+
+    def start(self) -> None:
+        """The first turn of the party's process."""
+        self.is_running = True
+        turn = Turn(self.network.now, self._random, self._unit, Work([], [], [], []))
+        self.party.start(turn)
+        self._unit.commit()
+        self._deliver(turn)
+        self._next()
+
+    def crash(self) -> None:
+        """Kill the process: its memory, its queue and its links are gone; what was committed stays."""
+        self.is_running = False
+        self._life += 1
+        self._busy = False
+        self._unit.rollback()
+        self._work = Work([], [], [], [])
+        self._arrivals.clear()
+        self._deadlines = Deadlines()
+        self._wake_at = None
+        self._waiting.clear()
+        for link in self.links.values():
+            link.peer.link_changed(link.peer_link, False)
+
+    def restart(self) -> None:
+        """Start the process again on the same store."""
+        self.party = self.make()
+        self._unit = self.store.unit_of_work()
+        self.start()
+        for name, link in self.links.items():
+            if link.is_up and link.peer.is_running:
+                self.link_changed(name, True)
+                link.peer.link_changed(link.peer_link, True)
+
+    def attach(self, link: LinkName, endpoint: Endpoint) -> None:
+        """Put something local (a card, a PIN pad) at the end of a link."""
+        self.endpoints[link] = endpoint
+
+    def detach(self, link: LinkName) -> None:
+        """Take it away again; what is sent there is lost."""
+        self.endpoints.pop(link, None)
+
+    def command(self, name: str, arguments: dict[str, Json], answered: Callable[[Json | CommandError], None]) -> None:
+        """Give the party a command; `answered` is called with its answer. A crash loses it."""
+        self._tickets += 1
+        self._waiting[self._tickets] = answered
+        self._work.commands.append(Command(name, arguments, self._tickets))
+        self._next()
+
+    def link_changed(self, link: LinkName, up: bool) -> None:
+        """Tell the party about one of its links."""
+        if self.is_running:
+            self._work.link_changes.append(LinkChange(link, up))
+            self._next()
+
+    def receive(self, link: LinkName, bodies: list[bytes]) -> None:
+        """Bodies arrive over a link."""
+        if self.is_running:
+            self._work.inbox.extend([Received(link, body) for body in bodies])
+            self._arrivals.extend([self.env.now] * len(bodies))
+            self._next()
+
+    def _next(self) -> None:
+        """Begin a turn when there is something to do and the last one is over."""
+        if self._busy or not self.is_running:
+            return
+        now = self.network.now
+        work = self._work
+        work.due = self._deadlines.pop_due(now, TURN_LIMIT)
+        if not len(work):
+            self._sleep(now)
+            return
+        self._busy = True
+        self._work = Work([], [], [], [])
+        arrivals, self._arrivals = self._arrivals, []
+        self.turns += 1
+        self.events += len(work)
+        committed: list[Turn] = []
+        failures = take_turn(self.party, now, self._random, self._unit, work, committed.append)
+        self.failures.extend(failures)
+        self.failure_count += len(failures)
+        duration = (self.cost.turn + self.cost.event * len(work)) / 1_000_000
+        life = self._life
+        # what was committed leaves when the turn is over; a crash in between loses it, as it would live
+        self.env.timeout(duration).callbacks.append(lambda _: self._finish(committed, arrivals, life))
+
+    def _finish(self, committed: list[Turn], arrivals: list[float], life: int) -> None:
+        if life != self._life:
+            return
+        self._busy = False
+        now = self.env.now
+        for arrival in arrivals:
+            self.service.record(round((now - arrival) * 1_000_000))
+        for turn in committed:
+            self._deliver(turn)
+        self._next()
+
+    def _deliver(self, turn: Turn) -> None:
+        for key, at in turn.timers:
+            self._deadlines.set(key, at)
+        outgoing: dict[LinkName, list[bytes]] = {}
+        for link, body in turn.sent:
+            endpoint = self.endpoints.get(link)
+            if endpoint is not None:
+                endpoint(body, self._answer_from(link))
+            else:
+                outgoing.setdefault(link, []).append(body)
+        for name, bodies in outgoing.items():
+            self._transmit(name, bodies)
+        for ticket, result in turn.answers:
+            answered = self._waiting.pop(ticket, None)
+            if answered is not None:
+                answered(result)
+
+    def _answer_from(self, link: LinkName) -> Callable[[bytes], None]:
+        life = self._life
+
+        def answer(body: bytes) -> None:
+            if life == self._life:
+                self.receive(link, [body])
+
+        return answer
+
+    def _transmit(self, name: LinkName, bodies: list[bytes]) -> None:
+        link = self.links.get(name)
+        if link is None or not link.is_up:
+            return
+        wire = link.wire
+        random = self.network.random
+        if wire.is_perfect:
+            self._arrive_in_order(link, wire.latency + random.randrange(wire.jitter + 1), bodies)
+            return
+        for body in bodies:
+            if random.random() < wire.loss:
+                continue
+            carried = _corrupted(body, random) if random.random() < wire.corruption else body
+            delay = wire.latency + random.randrange(wire.jitter + 1)
+            copies = 2 if random.random() < wire.duplication else 1
+            for copy in range(copies):
+                if copy or random.random() < wire.reordering:
+                    held = delay + random.randrange(10 * wire.latency + 1)
+                    self._arrive(link, self.env.now + held / 1_000_000, [carried])
+                else:
+                    self._arrive_in_order(link, delay, [carried])
+
+    def _arrive_in_order(self, link: _Link, delay: int, bodies: list[bytes]) -> None:
+        at = max(self.env.now + delay / 1_000_000, link.last_arrival)
+        link.last_arrival = at
+        self._arrive(link, at, bodies)
+
+    def _arrive(self, link: _Link, at: float, bodies: list[bytes]) -> None:
+        life = link.peer._life
+
+        def arrive(_: simpy.Event) -> None:
+            # a link that was cut, or a peer that died, since the sending loses what was on the wire
+            if link.is_up and link.peer._life == life:
+                link.peer.receive(link.peer_link, bodies)
+
+        self.env.timeout(max(0.0, at - self.env.now)).callbacks.append(arrive)
+
+    def _sleep(self, now: Instant) -> None:
+        """Wake for the next timer."""
+        at = self._deadlines.next()
+        if at is None or (self._wake_at is not None and now < self._wake_at <= at):
+            return
+        self._wake_at = at
+        self.env.timeout(max(0, at - now) / 1_000_000).callbacks.append(lambda _: self._next())
+
+
+def _corrupted(body: bytes, random: Random) -> bytes:
+    position = random.randrange(len(body))
+    return body[:position] + bytes([body[position] ^ random.randrange(1, 256)]) + body[position + 1 :]

@@ -1,0 +1,1 @@
+"""Scenarios and everything that stands on top of the parties: the worlds they run in, reports, the command line."""

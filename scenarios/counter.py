@@ -1,0 +1,164 @@
+"""The shop's counter: a demo card held to a phone of the network's device service, one payment at a time.
+
+``fourparty pay`` asks the device service of a running network for a payment and then shows every message that it
+made, hop by hop. The service hosts the virtual cards that are held to its phones; as no party may know another, that
+is told to it here, on top of the parties.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from random import SystemRandom
+from typing import Annotated, Any, Final
+
+import fastapi
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+from merchant_device.__main__ import DeviceSettings, serve_phones
+from network.ledger import Money
+from network.live import LiveRuntime, real_now
+from network.party import CommandError, Json
+from network.service import ConfigurationError, Routes, Service, load_settings
+from scenarios import console as screen
+from scenarios import demo
+from scenarios.processes import RunningNetwork
+from scenarios.wallet import read_wallet
+
+CARD: Final = 0
+"""Which card of the wallet is held to the phone."""
+
+SETTLE_SECONDS: Final = 0.3
+"""How long after the payment its last messages may take to show."""
+
+
+class Payment(BaseModel):
+    """A payment asked of the counter: fen, and what is typed as the PIN (the right one when it is missing)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: Annotated[int, Field(gt=0, lt=10**12)]
+    pin: Annotated[str | None, Field(pattern=r"^\d{4,12}$", repr=False)] = None
+    terminal: str | None = None
+    atc: Annotated[int, Field(ge=0, le=65_535)] = 0
+
+
+def routes_for(wallet: Path) -> Routes:
+    """The counter's routes for the cards in the file `wallet`."""
+
+    @cache
+    def cards() -> tuple[list[demo.DemoCard], demo.Chips]:
+        held = read_wallet(wallet)
+        return held, demo.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
+
+    def routes(service: Service) -> fastapi.APIRouter:
+        router = fastapi.APIRouter(dependencies=[fastapi.Depends(service.operator)])
+        at_the_counter = asyncio.Lock()
+
+        @router.post("/payments")
+        async def payment(wanted: Payment) -> Json:
+            """Hold a demo card to a phone and take a payment; answers with the receipt."""
+            held, chips = cards()
+            terminal = wanted.terminal or _first_phone(service)
+            card = demo.hold(demo.at_counter(held[CARD], wanted.atc), chips)
+            async with at_the_counter:
+                return await _take(service, terminal, card, wanted)
+
+        return router
+
+    return routes
+
+
+def _first_phone(service: Service) -> str:
+    links = [link for link in service.runtime.links if link.startswith("acquirer:")]
+    if not links:
+        raise CommandError("no phone has a link to the acquirer")
+    return links[0].partition(":")[2]
+
+
+async def _take(service: Service, terminal: str, card: Any, wanted: Payment) -> Json:
+    pin = (wanted.pin or card.pin).encode()
+    runtime: LiveRuntime = service.runtime
+
+    def reader(apdu: bytes, reply: Callable[[bytes], None]) -> None:
+        reply(card.chip.transmit(apdu))
+
+    runtime.attach(f"reader:{terminal}", reader)
+    runtime.attach(f"pinpad:{terminal}", lambda _, reply: reply(pin))
+    try:
+        return await service.command("sale", {"terminal": terminal, "amount": wanted.amount})
+    finally:
+        runtime.detach(f"reader:{terminal}")
+        runtime.detach(f"pinpad:{terminal}")
+
+
+def pay_once(folder: Path, amount: Money, pin: str | None, *, as_json: bool) -> int:
+    """``fourparty pay``: 0 when the payment is approved, 1 when not."""
+    from scenarios.cli import print_json
+
+    if pin is not None and not (pin.isascii() and pin.isdigit() and 4 <= len(pin) <= 12):
+        raise ConfigurationError("--pin: a PIN has 4 to 12 digits")
+    network = RunningNetwork(folder)
+    card = read_wallet(folder / "wallet.json")[CARD]
+    # the counter's chip goes on counting where the issuer has seen it last
+    atc = network.get("issuer", f"/cards/{card.pan}")["highest_atc"] or 0
+    since = real_now()
+    payment: dict[str, Json] = {"amount": amount.fen, "atc": atc}
+    if pin is not None:
+        payment["pin"] = pin
+    receipt = network.post("device", "/payments", payment)
+    time.sleep(SETTLE_SECONDS)
+    hops = _hops(network, since, str(receipt["terminal"]))
+    if as_json:
+        print_json({"receipt": receipt, "messages": hops})
+    else:
+        _show(hops, receipt, amount)
+    return 0 if receipt["outcome"] == "approved" else 1
+
+
+def _hops(network: RunningNetwork, since: int, terminal: str) -> list[dict[str, Json]]:
+    """The payment's messages in the order of time, each told by the party that sent or took it nearest the centre."""
+    hops = []
+    for party in ("acquirer", "switch"):
+        for message in network.get(party, "/messages", since=since, terminal=terminal):
+            if party == "acquirer" and message["link"] == "switch":
+                continue
+            near, far = _ends(party, message["link"])
+            message["hop"] = f"{far} -> {near}" if message["incoming"] else f"{near} -> {far}"
+            hops.append(message)
+    return sorted(hops, key=lambda message: message["at"])
+
+
+def _ends(party: str, link: str) -> tuple[str, str]:
+    if party == "acquirer":
+        return "acquirer", "phone"
+    return "switch", "issuer" if link.startswith("issuer:") else "acquirer"
+
+
+def _show(hops: list[dict[str, Json]], receipt: dict[str, Json], amount: Money) -> None:
+    console = Console(highlight=False)
+    screen.message_trace(hops, console)
+    if receipt["outcome"] == "approved":
+        console.print(
+            f"approved: {amount} yuan, authorisation {receipt['authorisation_code']}, reference {receipt['rrn']}",
+            style="bold green",
+        )
+    else:
+        code = f" {receipt['response_code']}" if receipt["response_code"] else ""
+        console.print(f"{receipt['outcome']}{code}: {receipt['reason']}", style="bold red", markup=False)
+
+
+class CounterSettings(DeviceSettings):
+    """Settings of the device service of a demo network: `wallet` is the file of cards held to its phones."""
+
+    wallet: Path | None = None
+
+
+def serve_device(path: Path) -> int:
+    """Serve the phones configured in the file `path`, and the counter where a wallet is configured."""
+    settings = load_settings(CounterSettings, path)
+    return serve_phones(settings, [routes_for(settings.wallet)] if settings.wallet else [])

@@ -1,0 +1,184 @@
+"""A network in a folder: prepared once with demo data, then brought up as processes, as often as wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import threading
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, Final
+
+from rich.console import Console
+
+from network.live import real_now
+from network.service import ConfigurationError, open_module, read_secret
+from network.store import Store, StoreError, sqlite_url
+from scenarios import demo
+from scenarios.processes import PORTS, Processes, address, check_ports
+
+FREE_TERMINALS: Final = 240
+"""Terminals of a prepared network that are free for outside clients and scenarios."""
+
+COUNTER_PHONES: Final = 4
+"""Terminals that the network's own device service has, for ``fourparty pay``."""
+
+_FILES: Final = {"issuer": "issuer", "switch": "switch", "acquirer": "acquirer", "merchant_device": "device"}
+"""Party to the stem of its files."""
+
+
+def prepare(
+    folder: Path,
+    base_port: int,
+    *,
+    timeouts: demo.Timeouts | None = None,
+    cards: int = demo.CARDS,
+    free_terminals: int = FREE_TERMINALS,
+) -> None:
+    """Make a network in `folder`: keys, databases with demo data, settings, ``network.json``.
+
+    A folder that has one keeps it; only its ports are brought up to date.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "network.json").exists():
+            _make_data(folder, cards, free_terminals)
+        _write_settings(folder, base_port, timeouts or demo.Timeouts())
+    except OSError as error:
+        raise ConfigurationError(f"cannot prepare {folder}: {error.strerror}") from error
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _make_data(folder: Path, cards: int, free_terminals: int) -> None:
+    for stem in _FILES.values():
+        for suffix in ("db", "db-wal", "db-shm"):
+            (folder / f"{stem}.{suffix}").unlink(missing_ok=True)  # of a preparation that did not come to its end
+        _write_secret(folder / f"{stem}.key", secrets.token_hex(32))
+    _write_secret(folder / "operator.token", secrets.token_urlsafe(24))
+    modules = {party: open_module(folder / f"{stem}.key") for party, stem in _FILES.items()}
+    stores = {party: Store(_url(folder, stem), demo.ROWS[party]) for party, stem in _FILES.items()}
+    try:
+        data = demo.seed(
+            modules,
+            stores,
+            SystemRandom(),
+            real_now(),
+            phones=COUNTER_PHONES,
+            cards=cards,
+            free_terminals=free_terminals,
+        )
+    finally:
+        for store in stores.values():
+            store.close()
+    wallet = [{**card.published(), "atc": card.atc} for card in data.wallet]
+    _write_secret(folder / "wallet.json", json.dumps(wallet, indent=1, ensure_ascii=False))
+    content = {
+        "terminals": [
+            {
+                "terminal_id": terminal.terminal_id,
+                "merchant_id": terminal.merchant_id,
+                "tmk": terminal.tmk,
+                "free": terminal.free,
+            }
+            for terminal in data.terminals
+        ],
+        "cards": [card.published() for card in data.cards],
+        "operator_token": read_secret(folder / "operator.token"),
+    }
+    _write_secret(folder / "network.json", json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> None:
+    path = folder / "network.json"
+    content: dict[str, Any] = json.loads(path.read_text())
+    at = {name: str(address(base_port, name)) for name in PORTS}
+    content["issuer"] = {"api": f"http://{at['issuer']}", "member_link": at["issuer_link"], "id": demo.ISSUER_ID}
+    content["switch"] = {"api": f"http://{at['switch']}", "member_link": at["member_link"], "id": demo.SWITCH_ID}
+    content["acquirer"] = {
+        "api": f"http://{at['acquirer']}",
+        "terminal_link": at["terminal_link"],
+        "id": demo.ACQUIRER_ID,
+    }
+    content["device"] = {"api": f"http://{at['device']}"}
+    _write_secret(path, json.dumps(content, indent=1, ensure_ascii=False))
+    links: dict[str, dict[str, Any]] = {
+        "issuer": {"member_link": at["issuer_link"]},
+        "switch": {"member_link": at["member_link"], "dial": {demo.ISSUER_ID: at["issuer_link"]}},
+        "acquirer": {"terminal_link": at["terminal_link"], "switch": at["member_link"]},
+        "merchant_device": {"acquirer": at["terminal_link"]},
+    }
+    configurations = demo.configurations(timeouts)
+    for party, stem in _FILES.items():
+        settings: dict[str, Any] = {
+            "database": _url(folder, stem),
+            "storage_key_file": str((folder / f"{stem}.key").resolve()),
+            "operator_token_file": str((folder / "operator.token").resolve()),
+            "api": at[stem],
+            **links[party],
+        }
+        defaults = type(configurations[party])().model_dump()
+        chosen = configurations[party].model_dump()
+        settings["party"] = {name: value for name, value in chosen.items() if value != defaults[name]}
+        if party == "merchant_device":
+            settings["wallet"] = str((folder / "wallet.json").resolve())
+        (folder / f"{stem}.toml").write_text(_toml(settings))
+
+
+def _toml(settings: dict[str, Any]) -> str:
+    """The settings as TOML: values are strings, numbers, booleans, and tables of them."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items()]
+    for name, content in settings.items():
+        if isinstance(content, dict):
+            lines.append(f"\n[{name}]")
+            lines += [f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _url(folder: Path, stem: str) -> str:
+    return sqlite_url((folder / f"{stem}.db").resolve())
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    draft = path.with_name(path.name + ".new")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def stay_up(folder: Path, base_port: int) -> int:
+    """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends."""
+    console = Console(stderr=True, highlight=False)
+    check_ports(base_port, ("device",))
+    is_new = not (folder / "network.json").exists()
+    if is_new:
+        console.print(f"preparing a demo network in {folder} ...")
+    prepare(folder, base_port)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    processes = Processes(folder)
+    processes.start()
+    try:
+        console.print("the network is up:")
+        for name in ("terminal_link", "member_link", "issuer_link"):
+            console.print(f"  {name.replace('_', ' '):<14} {address(base_port, name)}")
+        for name in ("issuer", "switch", "acquirer", "device"):
+            console.print(f"  {name + ' api':<14} http://{address(base_port, name)}/docs")
+        console.print(f"what an outside client needs is in {folder / 'network.json'}")
+        console.print(f"pay with: fourparty pay --amount 12.50 --dir {folder}   stop with Ctrl-C", soft_wrap=True)
+        while not stop.wait(0.5):
+            processes.check()
+    finally:
+        processes.stop()
+    console.print("the network is down")
+    return 0

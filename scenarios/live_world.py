@@ -1,0 +1,242 @@
+"""A scenario on live services: the phones and the cards held to them live in this process, the rest is out there.
+
+Issuer, switch and acquirer are processes of their own, started here or running already; this process hosts the
+phones' party on its own store and TCP links and steps the scenario's environment on the real clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any, Final
+
+import simpy
+
+from merchant_device.configuration import Configuration
+from merchant_device.installation import install_terminal
+from merchant_device.party import MerchantDevice
+from network.durations import Durations
+from network.framing import TERMINAL_FRAMING
+from network.keys import Algorithm, KeyUsage, SecurityModule
+from network.live import LiveRuntime, real_now, run_loop
+from network.service import Address
+from network.store import Store, sqlite_url
+from scenarios import books, demo, embedded
+from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios.real_time import RealTime
+from scenarios.result import Measurement, Result
+from scenarios.stage import Phone, Scenario, Stage
+from scenarios.virtual_world import title
+from scenarios.wallet import read_wallet
+
+SIGN_ON_SECONDS: Final = 60.0
+SETTLING_SECONDS: Final = 60.0
+PROGRESS_SECONDS: Final = 0.2
+
+Progress = Callable[[float, Measurement], None]
+
+
+@contextlib.contextmanager
+def own_network(*, phones: int, cards: int = demo.CARDS, timeouts: demo.Timeouts | None = None) -> Iterator[Processes]:
+    """A fresh network for one run: three services in processes of their own, in a folder that goes away again."""
+    with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
+        path = Path(folder)
+        embedded.prepare(path, free_base_port(), timeouts=timeouts, cards=cards, free_terminals=phones)
+        processes = Processes(path, ("issuer", "switch", "acquirer"))
+        processes.start()
+        try:
+            yield processes
+        finally:
+            processes.stop()
+
+
+@dataclass
+class PhoneHost:
+    """The process's own part of the network: the phones' runtime and the stage to play on."""
+
+    runtime: LiveRuntime
+    store: Store
+    stage: Stage
+    time: RealTime
+    network: RunningNetwork
+
+    async def wait_until_signed_on(self) -> None:
+        """Wait until every phone has its keys.
+
+        Raises
+        ------
+        NetworkError
+            It took too long.
+        """
+        deadline = time.monotonic() + SIGN_ON_SECONDS
+        while demo.signed_on(self.store) < len(self.stage.phones):
+            if time.monotonic() > deadline:
+                raise NetworkError(f"the phones could not sign on in {SIGN_ON_SECONDS:.0f} s; is the acquirer up?")
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def phone_host(
+    network: RunningNetwork,
+    store: Store,
+    *,
+    seed: int,
+    duration: float,
+    phones: int,
+    configuration: Configuration | None = None,
+) -> Any:
+    """Install phones on free terminals of a running network, connect them and set the stage."""
+    free = [terminal for terminal in network.description["terminals"] if terminal["free"]]
+    if len(free) < phones:
+        raise NetworkError(f"the network has {len(free)} free terminals, {phones} are wanted: choose fewer --phones")
+    module = SecurityModule(os.urandom(32), SystemRandom())
+    _install(store, module, free[:phones])
+    configured = configuration or demo.configurations(demo.Timeouts())["merchant_device"]
+    failed: list[Exception] = []
+    runtime = LiveRuntime(MerchantDevice(configured, module), store, random=SystemRandom(), failed=failed.append)
+    env = simpy.Environment()
+    clock = RealTime(env)
+    stage = Stage(
+        timing=clock,
+        host=runtime,
+        random=Random(f"scenario/{seed}"),  # noqa: S311 - the shoppers, not a key
+        duration=duration,
+        measurement=Measurement(duration),
+    )
+    stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in free[:phones]]
+    stage.cards = await asyncio.to_thread(_cards, network)
+    runtime.start()
+    acquirer = Address.parse(network.description["acquirer"]["terminal_link"])
+    for phone in stage.phones:
+        runtime.dial(f"acquirer:{phone.terminal_id}", *acquirer, TERMINAL_FRAMING)
+    host = PhoneHost(runtime, store, stage, clock, network)
+    try:
+        await host.wait_until_signed_on()
+        yield host
+    finally:
+        clock.stop()
+        await runtime.stop()
+
+
+def _install(store: Store, module: SecurityModule, terminals: list[dict[str, Any]]) -> None:
+    unit = store.unit_of_work()
+    for terminal in terminals:
+        tmk = module.import_clear(
+            KeyUsage.KEY_ENCRYPTION, Algorithm.TDES_DOUBLE, bytes.fromhex(terminal["tmk"]), "terminal master key"
+        )
+        install_terminal(unit, module, terminal["terminal_id"], terminal["merchant_id"], tmk)
+    unit.commit()
+
+
+def _cards(network: RunningNetwork) -> list[Any]:
+    """The wallet's cards, their counters where the issuer has seen them last."""
+    held = read_wallet(network.folder / "wallet.json")
+    chips = demo.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda card: network.get("issuer", f"/cards/{card.pan}")["highest_atc"] or 0, held))
+    return [demo.hold(demo.at_counter(card, atc), chips) for card, atc in zip(held, seen, strict=True)]
+
+
+def play(
+    folder: Path, name: str, scenario: Scenario, *, seed: int, duration: float, phones: int, progress: Progress
+) -> Result:
+    """Play a scenario on the network in `folder`, and measure."""
+    with tempfile.TemporaryDirectory(prefix="fourparty-phones-") as own:
+        store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
+        try:
+            return run_loop(_play(RunningNetwork(folder), store, name, scenario, seed, duration, phones, progress))
+        finally:
+            store.close()
+
+
+async def _play(
+    network: RunningNetwork,
+    store: Store,
+    name: str,
+    scenario: Scenario,
+    seed: int,
+    duration: float,
+    phones: int,
+    progress: Progress,
+) -> Result:
+    parties = ("acquirer", "switch", "issuer")
+    async with phone_host(network, store, seed=seed, duration=duration, phones=phones) as host:
+        stage: Stage = host.stage
+        before = {party: await asyncio.to_thread(network.latency_counts, party) for party in parties}
+        host.runtime.service = Durations()
+        started_at = demo.iso_time(real_now())
+        began = time.monotonic()
+        finished = stage.env.process(scenario(stage))
+        host.time.start()
+        while not finished.triggered:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            progress(min(stage.env.now, time.monotonic() - began), stage.measurement)
+        played = stage.env.now - stage.started
+        host.time.stop()
+        agreed = await _settled(network, store)
+        service = {"merchant_device": host.runtime.service.summary()}
+        for party in parties:
+            counts = await asyncio.to_thread(network.latency_counts, party)
+            taken = {us: times - before[party].get(us, 0) for us, times in counts.items()}
+            service[party] = Durations({us: times for us, times in taken.items() if times > 0}).summary()
+        reversals = demo.reversals(store)
+    measurement = stage.measurement
+    return Result(
+        scenario=name,
+        title=title(scenario),
+        runtime="live",
+        seed=seed,
+        duration=round(played, 3),
+        started_at=started_at,
+        attempts=measurement.attempts,
+        approved=measurement.approved,
+        declined=dict(sorted(measurement.declined.items())),
+        unanswered=measurement.unanswered,
+        refused=dict(sorted(measurement.refused.items())),
+        reversals=reversals,
+        amount=measurement.amount,
+        throughput=round(measurement.approved / played, 3),
+        end_to_end=measurement.latency.summary(),
+        parties=service,
+        timeline=measurement.timeline(),
+        books=agreed,
+        environment=environment(host.time.lag),
+    )
+
+
+async def _settled(network: RunningNetwork, store: Store) -> Any:
+    """The books once nothing is pending at the phones and they agree, or as they are when that takes too long."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while True:
+        found = books.compare(await asyncio.to_thread(network.books))
+        if (found.agree and demo.is_settled("merchant_device", store)) or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.2)
+
+
+def environment(lag: float) -> dict[str, str]:
+    """The machine, versions and command of a live run."""
+    model = "unknown processor"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {
+        "machine": f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "fourparty": version("fourparty"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "scenario clock's longest lag": f"{lag * 1000:.1f} ms",
+    }

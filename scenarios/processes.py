@@ -1,0 +1,259 @@
+"""The services of a network as operating-system processes on this machine: start, watch, kill, stop.
+
+A network lives in a folder: one TOML file, storage key, database and log per party, the operator's token, and
+``network.json``, which tells an outside client all it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from network.service import Address, ConfigurationError, read_secret
+from scenarios.books import Account, PartyBooks
+
+SERVICES: Final = ("issuer", "switch", "acquirer", "device")
+"""In the order in which they are started."""
+
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 5.0
+
+PORTS: Final = {
+    "terminal_link": 0,
+    "member_link": 1,
+    "issuer_link": 2,
+    "issuer": 10,
+    "switch": 11,
+    "acquirer": 12,
+    "device": 13,
+}
+"""What each address adds to the base port."""
+
+
+class NetworkError(Exception):
+    """The network does not run as it should; the message says which part and what to do."""
+
+
+def address(base_port: int, name: str) -> Address:
+    """The address of a port of the network."""
+    return Address("127.0.0.1", base_port + PORTS[name])
+
+
+def free_base_port() -> int:
+    """A base port whose ports are all free now."""
+    for base in range(21_000, 60_000, 50):
+        if all(_is_free(base + offset) for offset in PORTS.values()):
+            return base
+    raise NetworkError("no free ports on this machine")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def check_ports(base_port: int, services: Iterable[str]) -> None:
+    """Refuse a base port of which some port is in use.
+
+    Raises
+    ------
+    ConfigurationError
+        Names the first such port.
+    """
+    wanted = set(services)
+    for name, offset in PORTS.items():
+        if name == "device" and "device" not in wanted:
+            continue
+        if base_port + offset > 65535 or not _is_free(base_port + offset):
+            raise ConfigurationError(f"port {base_port + offset} ({name}) is in use; choose another --base-port")
+
+
+class RunningNetwork:
+    """A network that answers, known by its folder: what REST tells about it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = folder / "network.json"
+        try:
+            self.description: dict[str, Any] = json.loads(path.read_text())
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {path}: {error.strerror}; is a network running there?") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{path} is not JSON: {error}") from error
+        token = self.description["operator_token"]
+        self.client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=10.0, trust_env=False)
+
+    def url(self, party: str, path: str) -> str:
+        """The URL of a path of a party's REST interface."""
+        return f"{self.description[party]['api']}{path}"
+
+    def get(self, party: str, path: str, **parameters: str | int) -> Any:
+        """GET from a party's REST interface.
+
+        Raises
+        ------
+        NetworkError
+            It does not answer, or refuses.
+        """
+        return self._answer(party, lambda: self.client.get(self.url(party, path), params=parameters))
+
+    def post(self, party: str, path: str, content: dict[str, Any], *, timeout: float = 100.0) -> Any:
+        """POST to a party's REST interface; errors as `get`."""
+        return self._answer(party, lambda: self.client.post(self.url(party, path), json=content, timeout=timeout))
+
+    def _answer(self, party: str, request: Any) -> Any:
+        try:
+            response = request()
+        except httpx.HTTPError as error:
+            raise NetworkError(f"the {party} does not answer ({type(error).__name__}); is the network up?") from error
+        if response.status_code >= 400:
+            try:
+                detail = response.json()["detail"]
+            except (ValueError, KeyError, TypeError):
+                detail = response.text[:200]
+            raise NetworkError(f"the {party} refuses: {detail}")
+        return response.json()
+
+    def books(self) -> dict[str, PartyBooks]:
+        """The trial balances of the three parties that keep books."""
+        found = {}
+        for party in ("issuer", "switch", "acquirer"):
+            try:
+                books = self.get(party, "/books")
+            except NetworkError as error:
+                found[party] = PartyBooks([], 0, 0, str(error))
+                continue
+            accounts = [Account(one["account_id"], one["debits"], one["credits"]) for one in books["accounts"]]
+            found[party] = PartyBooks(accounts, books["imbalance"], books["transfers"])
+        return found
+
+    def latency_counts(self, party: str) -> dict[int, int]:
+        """Durations of the party's messages so far: microseconds to how often."""
+        return {int(us): times for us, times in self.get(party, "/latency")["counts"].items()}
+
+
+class Processes:
+    """The processes of a network in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Prepared by `scenarios.demo.prepare`.
+    services : sequence of str
+        Which of `SERVICES` to run.
+    """
+
+    def __init__(self, folder: Path, services: Iterable[str] = SERVICES) -> None:
+        self.folder = folder
+        self.services = [name for name in SERVICES if name in set(services)]
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start every service and wait until all answer.
+
+        Raises
+        ------
+        NetworkError
+            A service ended or did not answer in time; the rest are stopped.
+        """
+        try:
+            for name in self.services:
+                self.start_one(name)
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_one(self, name: str) -> None:
+        """Start a service, without waiting for it."""
+        log = (self.folder / f"{name}.log").open("ab")
+        command = [sys.executable, "-m", "scenarios.cli", "serve", name, "--config", str(self.folder / f"{name}.toml")]
+        try:
+            self.running[name] = subprocess.Popen(  # noqa: S603 - our own module
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment()
+            )
+        finally:
+            log.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until every service answers and a payment can cross the network."""
+        network = RunningNetwork(self.folder)
+        deadline = time.monotonic() + START_SECONDS
+        waiting_for = "the services"
+        while time.monotonic() < deadline:
+            self.check()
+            try:
+                for name in self.services:
+                    waiting_for = f"the {name}"
+                    network.get(name, "/health")
+                waiting_for = "the members to sign on"
+                if all(member["ready"] for member in network.get("switch", "/members")):
+                    return
+            except NetworkError:
+                pass
+            time.sleep(0.05)
+        raise NetworkError(f"{waiting_for} took more than {START_SECONDS:.0f} s; see the logs in {self.folder}")
+
+    def check(self) -> None:
+        """Raise NetworkError when a service has ended by itself."""
+        for name, process in self.running.items():
+            code = process.poll()
+            if code is not None:
+                raise NetworkError(f"the {name} ended with code {code}: {self._last_line(name)}")
+
+    def kill(self, name: str) -> None:
+        """Kill a service as ``kill -9`` does."""
+        process = self.running.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """Stop all: SIGTERM, and after `STOP_SECONDS` the hard way."""
+        for process in self.running.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self.running.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.running.clear()
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time that each service has used so far (user and system)."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        used = {}
+        for name, process in self.running.items():
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            used[name] = (int(fields[11]) + int(fields[12])) / ticks
+        return used
+
+    def _last_line(self, name: str) -> str:
+        lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def operator_token(folder: Path) -> str:
+    """The operator's token of the network in `folder`."""
+    return read_secret(folder / "operator.token")

@@ -1,0 +1,150 @@
+"""What a run measured: attempts and their outcomes, durations, and whether the books agree."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from network.durations import Durations, Summary
+from network.party import Json
+
+PARTIES = ("merchant_device", "acquirer", "switch", "issuer")
+"""In the order in which a payment passes them."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """The three books side by side, in fen.
+
+    Attributes
+    ----------
+    agree : bool
+        Every positions' amount is the same, no book is out of balance, and `problems` is empty.
+    positions : dict
+        Name of a position (such as ``switch: member acquirer``) to the net amount that it says moved.
+    imbalance : dict
+        Party to the sum of its debits less its credits: zero.
+    transfers : dict
+        Party to the number of its transfers.
+    problems : list of str
+        What does not agree, in words.
+    """
+
+    agree: bool
+    positions: dict[str, int]
+    imbalance: dict[str, int]
+    transfers: dict[str, int]
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A slice of the run: when it began (seconds of the run), what ended in it, and its latency."""
+
+    start: float
+    length: float
+    attempts: int
+    approved: int
+    declined: int
+    failed: int
+    latency: Summary
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one run of a scenario. Times in seconds, latencies in microseconds, amounts in fen.
+
+    `environment` (machine, versions, command, elapsed real time) is empty for virtual runs, whose result depends
+    on nothing but the scenario, its settings and the seed.
+    """
+
+    scenario: str
+    title: str
+    runtime: str
+    seed: int
+    duration: float
+    started_at: str
+    attempts: int
+    approved: int
+    declined: dict[str, int]
+    unanswered: int
+    refused: dict[str, int]
+    reversals: int
+    amount: int
+    throughput: float
+    end_to_end: Summary
+    parties: dict[str, Summary]
+    timeline: list[Interval]
+    books: Books
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+class Measurement:
+    """Takes what happens in a run and makes the result of it.
+
+    Parameters
+    ----------
+    duration : float
+        Planned length of the run, in seconds; the timeline has at most 120 slices.
+    """
+
+    def __init__(self, duration: float) -> None:
+        self.attempts = 0
+        self.approved = 0
+        self.amount = 0
+        self.unanswered = 0
+        self.declined: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.latency = Durations()
+        self.length = max(1.0, float(math.ceil(duration / 120)))
+        self._slices: dict[int, tuple[Counter[str], Durations]] = {}
+
+    def record(self, at: float, latency: int, receipt: dict[str, Json]) -> None:
+        """Count a payment that ended `at` seconds into the run, `latency` microseconds after it was due."""
+        self.attempts += 1
+        counts, latencies = self._slices.setdefault(int(at // self.length), (Counter(), Durations()))
+        counts["attempts"] += 1
+        outcome = receipt["outcome"]
+        if outcome == "refused":
+            self.refused[str(receipt.get("reason"))] += 1
+            counts["failed"] += 1
+            return
+        self.latency.record(latency)
+        latencies.record(latency)
+        if outcome == "approved":
+            self.approved += 1
+            counts["approved"] += 1
+            amount = receipt["amount"]
+            self.amount += amount if isinstance(amount, int) else 0
+        elif outcome == "declined":
+            self.declined[str(receipt["response_code"])] += 1
+            counts["declined"] += 1
+        else:
+            self.unanswered += 1
+            counts["failed"] += 1
+
+    def timeline(self) -> list[Interval]:
+        """The run in slices, those without an event too."""
+        if not self._slices:
+            return []
+        intervals = []
+        for index in range(max(self._slices) + 1):
+            counts, latencies = self._slices.get(index, (Counter(), Durations()))
+            intervals.append(
+                Interval(
+                    index * self.length,
+                    self.length,
+                    counts["attempts"],
+                    counts["approved"],
+                    counts["declined"],
+                    counts["failed"],
+                    latencies.summary(),
+                )
+            )
+        return intervals

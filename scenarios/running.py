@@ -1,0 +1,126 @@
+"""``fourparty run``: find a scenario, run it live or in virtual time, show and write its result."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from network.service import ConfigurationError
+from scenarios import console as screen
+from scenarios import demo, live_world, report, virtual_world
+from scenarios.result import Measurement, Result
+from scenarios.stage import Scenario
+
+BOOKS_DISAGREE: Final = 4
+DEFAULT_REPORTS: Final = Path("runs")
+SCENARIOS: Final = ("street_market",)
+
+
+def find_scenario(name: str) -> Scenario:
+    """A scenario of this package by its name, or the one in a Python file: the function named like the file.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none.
+    """
+    if name in SCENARIOS:
+        module = importlib.import_module(f"scenarios.{name}")
+    else:
+        path = Path(name)
+        if path.suffix != ".py":
+            raise ConfigurationError(f"no scenario {name!r}: there is {', '.join(SCENARIOS)}, or name a Python file")
+        if not path.is_file():
+            raise ConfigurationError(f"cannot read the scenario {name}: no such file")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise ConfigurationError(f"cannot load the scenario {name}")
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise ConfigurationError(f"cannot load the scenario {name}: {type(error).__name__}: {error}") from error
+    scenario: Scenario | None = getattr(module, Path(name).stem, None)
+    if not inspect.isgeneratorfunction(scenario):
+        raise ConfigurationError(f"{name} has no scenario: a generator function {Path(name).stem}(stage)")
+    return scenario
+
+
+def run_scenario(
+    name: str,
+    *,
+    live: bool,
+    seed: int,
+    duration: float,
+    report_to: Path | None,
+    directory: Path | None,
+    phones: int | None,
+    as_json: bool,
+) -> int:
+    """Run a scenario; exit code 0, or `BOOKS_DISAGREE`."""
+    from scenarios.cli import print_json
+
+    scenario = find_scenario(name)
+    stem = Path(name).stem
+    if directory is not None and not live:
+        raise ConfigurationError("--dir: a virtual run has a network of its own")
+    if live:
+        result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES)
+    else:
+        result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES)
+    folder = report_to or DEFAULT_REPORTS / f"{stem}-{result.runtime}"
+    try:
+        written = report.write(result, folder)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the report to {folder}: {error.strerror}") from error
+    if as_json:
+        print_json(result.as_json())
+    else:
+        screen.show(result, Console(highlight=False))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {written}", markup=False)
+    return 0 if result.books.agree else BOOKS_DISAGREE
+
+
+def _live(name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int) -> Result:
+    with screen.Progress(name) as shown:
+
+        def progress(elapsed: float, measured: Measurement) -> None:
+            _update(shown, elapsed, duration, measured)
+
+        if directory is not None:
+            return live_world.play(
+                directory, name, scenario, seed=seed, duration=duration, phones=phones, progress=progress
+            )
+        with live_world.own_network(phones=phones) as processes:
+            return live_world.play(
+                processes.folder, name, scenario, seed=seed, duration=duration, phones=phones, progress=progress
+            )
+
+
+def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: int) -> Result:
+    with screen.Progress(name) as shown, virtual_world.virtual_world(seed, phones=phones) as world:
+        return virtual_world.play(
+            world,
+            name,
+            scenario,
+            duration=duration,
+            phones=phones,
+            progress=lambda elapsed, measured: _update(shown, elapsed, duration, measured),
+        )
+
+
+def _update(shown: screen.Progress, elapsed: float, duration: float, measured: Measurement) -> None:
+    shown.update(
+        elapsed,
+        duration,
+        measured.attempts,
+        measured.approved,
+        sum(measured.declined.values()),
+        measured.unanswered,
+        measured.latency.summary().p99,
+    )

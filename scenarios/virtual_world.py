@@ -1,0 +1,184 @@
+"""The whole network in virtual time: four parties, simulated wires, one seed, one process.
+
+The parties are the ones that run live, their messages really packed, their cryptography really computed; their
+stores are SQLite files that need not survive the run and so do not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import simpy
+
+from network.party import SECOND, Instant
+from network.store import Store, sqlite_url
+from network.virtual import Node, TurnCost, VirtualNetwork, Wire
+from scenarios import books, demo
+from scenarios.result import PARTIES, Books, Measurement, Result
+from scenarios.stage import TAP_SECONDS, Phone, Scenario, Stage
+
+EPOCH: Final[Instant] = 1_790_125_200 * SECOND
+"""When virtual runs begin: 23 September 2026, 09:00 China Standard Time."""
+
+SETTLING_SECONDS: Final = 300.0
+"""How long after the scenario's end timeouts and advices may take to settle."""
+
+TICKS: Final = 200
+"""How often a run's progress is told."""
+
+
+class SimulatedTime:
+    """A stage's time that is simpy's own."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self.env = env
+
+    def trigger(self, event: simpy.Event, value: Any) -> None:
+        """Let an event happen now."""
+        if not event.triggered:
+            event.succeed(value)
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do something later."""
+        self.env.timeout(seconds).callbacks.append(lambda _: action())
+
+
+@dataclass
+class VirtualWorld:
+    """A network in virtual time, ready to be played on."""
+
+    env: simpy.Environment
+    network: VirtualNetwork
+    nodes: dict[str, Node]
+    stores: dict[str, Store]
+    data: demo.DemoData
+    seed: int
+
+    def stage(self, duration: float, phones: int) -> Stage:
+        """The stage for a scenario with the first `phones` of the world's phones, and all of its cards."""
+        measurement = Measurement(duration)
+        stage = Stage(
+            timing=SimulatedTime(self.env),
+            host=self.nodes["merchant_device"],
+            random=Random(f"scenario/{self.seed}"),  # noqa: S311 - a simulation must be repeatable
+            duration=duration,
+            measurement=measurement,
+            tap_seconds=TAP_SECONDS,
+            started=self.env.now,
+        )
+        stage.cards = [demo.hold(card, self.data.chips) for card in self.data.wallet]
+        stage.phones = [Phone(stage, terminal.terminal_id) for terminal in self.data.terminals[:phones]]
+        return stage
+
+    def books(self) -> Books:
+        """The three books side by side."""
+        return books.compare({party: books.of_store(self.stores[party]) for party in ("issuer", "switch", "acquirer")})
+
+    def run_until(self, condition: Callable[[], bool], limit: float) -> bool:
+        """Go on until `condition` holds, at most `limit` seconds of virtual time; tell whether it does."""
+        end = self.env.now + limit
+        while not condition() and self.env.now < end:
+            self.env.run(until=min(self.env.now + 0.25, end))
+        return condition()
+
+    def is_settled(self) -> bool:
+        """Nothing is pending anywhere: no request, no advice, no reversal."""
+        return all(demo.is_settled(party, store) for party, store in self.stores.items())
+
+
+@contextlib.contextmanager
+def virtual_world(
+    seed: int,
+    *,
+    phones: int = demo.PHONES,
+    cards: int = demo.CARDS,
+    wire: Wire | None = None,
+    cost: TurnCost | None = None,
+    timeouts: demo.Timeouts | None = None,
+) -> Iterator[VirtualWorld]:
+    """Build a network in virtual time and let its members and phones sign on.
+
+    Parameters
+    ----------
+    wire
+        How the links behave, by default without faults.
+    """
+    env = simpy.Environment()
+    network = VirtualNetwork(env, seed, EPOCH)
+    wire = wire or Wire()
+    with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
+        parties = demo.build(Random(f"keys/{seed}"), timeouts or demo.Timeouts())  # noqa: S311
+        stores = {
+            name: Store(sqlite_url(Path(folder) / f"{name}.db"), party.rows, durable=False)
+            for name, party in parties.items()
+        }
+        data = demo.seed(parties, stores, Random(f"demo/{seed}"), network.now, phones=phones, cards=cards)  # noqa: S311
+        nodes = {name: network.add(party.make, stores[name], cost) for name, party in parties.items()}
+        network.connect(nodes["acquirer"], "switch", nodes["switch"], "member:acquirer", wire)
+        network.connect(nodes["switch"], f"issuer:{demo.ISSUER_ID}", nodes["issuer"], "switch", wire)
+        for terminal in data.terminals:
+            link = terminal.terminal_id
+            network.connect(nodes["merchant_device"], f"acquirer:{link}", nodes["acquirer"], f"terminal:{link}", wire)
+        network.start()
+        world = VirtualWorld(env, network, nodes, stores, data, seed)
+        world.env.run(until=5.0)
+        try:
+            yield world
+        finally:
+            for store in stores.values():
+                store.close()
+
+
+def play(
+    world: VirtualWorld,
+    name: str,
+    scenario: Scenario,
+    *,
+    duration: float,
+    phones: int,
+    progress: Callable[[float, Measurement], None] | None = None,
+) -> Result:
+    """Play a scenario to its end, let everything settle, and measure."""
+    env = world.env
+    stage = world.stage(duration, phones)
+    reversals = demo.reversals(world.stores["merchant_device"])
+    finished = env.process(scenario(stage))
+    while not finished.processed:
+        next_stop = env.now + max(0.25, duration / TICKS)
+        env.run(until=next_stop)
+        if progress is not None:
+            progress(env.now - stage.started, stage.measurement)
+    played = env.now - stage.started
+    world.run_until(world.is_settled, SETTLING_SECONDS)
+    measurement = stage.measurement
+    return Result(
+        scenario=name,
+        title=title(scenario),
+        runtime="virtual",
+        seed=world.seed,
+        duration=round(played, 3),
+        started_at=demo.iso_time(EPOCH + round(stage.started * SECOND)),
+        attempts=measurement.attempts,
+        approved=measurement.approved,
+        declined=dict(sorted(measurement.declined.items())),
+        unanswered=measurement.unanswered,
+        refused=dict(sorted(measurement.refused.items())),
+        reversals=demo.reversals(world.stores["merchant_device"]) - reversals,
+        amount=measurement.amount,
+        throughput=round(measurement.approved / played, 3),
+        end_to_end=measurement.latency.summary(),
+        parties={party: world.nodes[party].service.summary() for party in PARTIES},
+        timeline=measurement.timeline(),
+        books=world.books(),
+    )
+
+
+def title(scenario: Scenario) -> str:
+    """A scenario's title: the first line of its docstring."""
+    return (scenario.__doc__ or scenario.__name__).strip().splitlines()[0].rstrip(".")

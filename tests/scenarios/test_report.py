@@ -1,0 +1,419 @@
+"""The report of a run: its bytes, what it says, what it refuses, and how a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browser import Page, browse
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_result import broken_day, market_day, nothing
+
+from network.durations import Summary
+from scenarios import report
+from scenarios.report import quantities
+from scenarios.report.chart import latency_chart, payments_chart
+from scenarios.report.comparison import compare, verdict
+from scenarios.result import Books, Interval, Result
+
+SAMPLES: dict[str, Callable[[], Result]] = {"good": market_day, "broken": broken_day, "empty": nothing}
+NONE = Summary(0, 0, 0, 0, 0)
+
+
+class Reader(HTMLParser):
+    """What a page holds: its text without style, its elements with their attributes, and unclosed elements."""
+
+    VOID = frozenset(("meta", "link", "path", "rect", "br", "img"))
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def read_page(result: Result, folder: Path) -> Reader:
+    return Reader(report.write(result, folder).read_text("utf-8"))
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+def test_the_same_result_is_the_same_bytes_also_after_reading_it_back(
+    sample: Callable[[], Result], tmp_path: Path
+) -> None:
+    first = report.write(sample(), tmp_path / "first" / "deeper")
+    again = report.load(first.parent / "result.json")
+    second = report.write(again, tmp_path / "second")
+    assert again == sample()
+    for name in ("result.json", "report.html"):
+        assert (first.parent / name).read_bytes() == (second.parent / name).read_bytes()
+    assert first.name == "report.html"
+
+
+def test_the_data_is_sorted_json_in_plain_utf8(tmp_path: Path) -> None:
+    report.write(market_day(), tmp_path)
+    data = (tmp_path / "result.json").read_bytes()
+    plain = json.loads(data)
+    assert plain == market_day().as_json()
+    assert list(plain) == sorted(plain)
+    assert "街市".encode() in data
+    assert data.endswith(b"}\n")
+
+
+def test_the_page_says_what_the_result_says(tmp_path: Path) -> None:
+    result = market_day()
+    page = read_page(result, tmp_path)
+    for expected in (
+        "The books agree",
+        f"{result.approved:,} of {result.attempts:,} payments approved",
+        f"Unanswered {result.unanswered}",
+        f"Reversals {result.reversals}",
+        f"51 insufficient funds {result.declined['51']}",
+        f"55 incorrect PIN {result.declined['55']}",
+        "card left the field",
+        f"p99 {quantities.latency(result.end_to_end.p99)}",
+        "acquirer 1,275 4.98 ms 7.73 ms 12.6 ms 2.10 s",
+        "issuer 1,275 812 µs 1.73 ms 2.95 ms 41.2 ms",
+        f"cardholders {quantities.yuan(result.amount)}",
+        "seed 7",
+        "--live --seed 7 --duration 60s",
+        "2 cores",
+    ):
+        assert expected in page.text
+    assert "differs" not in page.text
+
+
+def test_books_that_disagree_are_said_first_and_shown_where_they_differ(tmp_path: Path) -> None:
+    result = broken_day()
+    page = read_page(result, tmp_path)
+    assert "The books do not agree" in page.text
+    assert page.text.index("receipt 000417") < page.text.index("Attempts")
+    assert page.text.count("✗ differs") == 1
+    assert "difference from the others -128.50" in page.text
+    assert "debits less credits 128.50" in page.text
+    assert any("verdict bad" in (attributes.get("class") or "") for attributes in page.all("section"))
+
+
+def test_a_run_without_a_payment_has_a_page_and_is_not_good(tmp_path: Path) -> None:
+    page = read_page(nothing(), tmp_path)
+    assert "no payment was approved Nothing was attempted." in page.text
+    assert "No book was read." in page.text
+    assert not page.all("svg")
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+def test_the_page_is_whole_accessible_and_loads_nothing(sample: Callable[[], Result], tmp_path: Path) -> None:
+    page = read_page(sample(), tmp_path)
+    assert page.open == []
+    assert not page.all("script")
+    assert not page.all("img")
+    addresses = [
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("href", "src")
+    ]
+    assert addresses == ["data:,"]
+    style = (tmp_path / "report.html").read_text("utf-8")
+    assert not re.search(r"url\(|@import|https?://", style)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for svg in page.all("svg"):
+        assert svg["role"] == "img"
+        assert set((svg["aria-labelledby"] or "").split()) <= set(ids)
+    assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+
+
+def test_what_people_named_cannot_become_markup(tmp_path: Path) -> None:
+    hostile = "</style><script>alert(1)</script>\"'&"
+    result = replace(
+        market_day(),
+        title=hostile,
+        scenario=hostile,
+        declined={hostile: 3},
+        refused={hostile: 2},
+        parties={hostile: Summary(1, 1, 1, 1, 1)},
+        books=Books(False, {f"{hostile}: {hostile}": 1}, {hostile: 0}, {hostile: 1}, [hostile]),
+        environment={hostile: hostile, "command": hostile},
+    )
+    page = read_page(result, tmp_path)
+    assert page.open == []
+    assert not page.all("script")
+    assert page.text.count("alert(1)") >= 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda plain: plain.pop("seed"), "seed is missing"),
+        (lambda plain: plain.update(seed=True), "seed is not a whole number"),
+        (lambda plain: plain.update(seed=1.0), "seed is not a whole number"),
+        (lambda plain: plain.update(title=None), "title is not a text"),
+        (lambda plain: plain.update(duration="60"), "duration is not a number"),
+        (lambda plain: plain.update(duration=True), "duration is not a number"),
+        (lambda plain: plain.update(duration=10**400), "duration is not a finite number"),
+        (lambda plain: plain.update(extra=1), "extra is not known"),
+        (lambda plain: plain.update(timeline={}), "timeline is not a list"),
+        (lambda plain: plain["timeline"].append(3), r"timeline\[60\] is not an object"),
+        (lambda plain: plain["timeline"][3]["latency"].pop("p50"), r"timeline\[3\]\.latency\.p50 is missing"),
+        (lambda plain: plain["books"].update(agree=1), r"books\.agree is not true or false"),
+        (lambda plain: plain["books"]["positions"].update(x=1.5), r"books\.positions\.x is not a whole number"),
+        (lambda plain: plain["parties"].update(issuer=[]), r"parties\.issuer is not an object"),
+        (lambda plain: plain["books"].update(other=1), r"books\.other is not known"),
+    ],
+)
+def test_a_file_that_is_no_result_is_refused_by_name(
+    change: Callable[[dict[str, object]], object], message: str, tmp_path: Path
+) -> None:
+    plain = json.loads(json.dumps(market_day().as_json()))
+    change(plain)
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(plain))
+    with pytest.raises(report.ReportError, match=message) as caught:
+        report.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[" * 100_000, b"{'a': 1}", b"9" * 5000], ids=range(5))
+def test_a_file_that_is_not_json_is_refused(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(data)
+    with pytest.raises(report.ReportError, match="is not JSON"):
+        report.load(path)
+
+
+def test_a_file_that_is_not_there_is_the_callers_matter(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        report.load(tmp_path / "result.json")
+
+
+def test_environment_may_be_left_out(tmp_path: Path) -> None:
+    plain = nothing().as_json()
+    del plain["environment"]
+    (tmp_path / "result.json").write_text(json.dumps(plain))
+    assert report.load(tmp_path / "result.json") == nothing()
+
+
+def test_a_number_json_cannot_carry_leaves_the_folder_untouched(tmp_path: Path) -> None:
+    with pytest.raises(report.ReportError, match="cannot be written"):
+        report.write(replace(market_day(), throughput=float("nan")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "text"),
+    [
+        (0, "0 µs"),
+        (999, "999 µs"),
+        (1000, "1.00 ms"),
+        (9_994, "9.99 ms"),
+        (9_996, "10.0 ms"),
+        (99_960, "100 ms"),
+        (999_400, "999 ms"),
+        (999_600, "1.00 s"),
+        (3_600_000_000, "3600 s"),
+    ],
+)
+def test_latencies_have_three_digits_and_the_right_unit(microseconds: int, text: str) -> None:
+    assert quantities.latency(microseconds) == text
+
+
+@given(st.integers(0, 3_600_000_000))
+def test_a_latency_is_told_to_half_a_percent(microseconds: int) -> None:
+    number, unit = quantities.latency(microseconds).split()
+    told = float(number) * {"µs": 1, "ms": 1000, "s": 1_000_000}[unit]
+    assert abs(told - microseconds) <= microseconds * 0.0051
+
+
+@given(st.integers(-(10**15), 10**15))
+def test_yuan_are_exact(fen: int) -> None:
+    assert int(quantities.yuan(fen).replace(",", "").replace(".", "")) == fen
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.5, "0.5 s"),
+        (59, "59 s"),
+        (119.6, "2 min"),
+        (125, "2 min 5 s"),
+        (3599.9, "60 min"),
+        (86_400, "24 h"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert quantities.span(seconds) == text
+
+
+def test_the_book_that_says_something_else_stands_out() -> None:
+    books = Books(False, {"switch: a": 5, "issuer: b": 7, "acquirer: c": 7}, {"switch": 0}, {}, [])
+    compared = compare(books)
+    assert [(book.party, book.sound) for book in compared] == [("acquirer", True), ("switch", False), ("issuer", True)]
+    assert [book.entries[0].difference for book in compared] == [0, -2, 0]
+    assert [book.imbalance for book in compared] == [None, 0, None]
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        Books(False, {"issuer: a": 5, "switch: a": 5}, {}, {}, []),
+        Books(True, {"issuer: a": 5, "switch: a": 6}, {}, {}, []),
+        Books(True, {"issuer: a": 5}, {"issuer": 1}, {}, []),
+        Books(True, {"issuer: a": 5}, {"issuer": 0}, {}, ["a receipt is missing"]),
+    ],
+    ids=("said", "positions", "imbalance", "problems"),
+)
+def test_the_verdict_takes_anything_that_speaks_against_the_books(books: Books) -> None:
+    assert not verdict(replace(market_day(), books=books)).good
+
+
+def interval(start: float, approved: int = 0, declined: int = 0, failed: int = 0, latency: Summary = NONE) -> Interval:
+    return Interval(start, 10.0, approved + declined + failed, approved, declined, failed, latency)
+
+
+def test_bars_stand_on_one_another_and_fill_their_share() -> None:
+    chart = payments_chart([interval(0, 6, 3, 1), interval(10, 0, 0, 5), interval(20)])
+    assert [tick.label for tick in chart.up] == ["0", "2", "4", "6", "8", "10"]
+    first, second, third = (piece.bars for piece in chart.slices)
+    assert [(bar.series, bar.y, bar.height) for bar in first] == [
+        ("approved", 400.0, 600.0),
+        ("declined", 100.0, 300.0),
+        ("failed", 0.0, 100.0),
+    ]
+    assert [(bar.series, bar.y, bar.height) for bar in second] == [("failed", 500.0, 500.0)]
+    assert third == []
+    assert [(piece.x, piece.width) for piece in chart.slices] == [(0.0, 333.33), (333.33, 333.33), (666.67, 333.33)]
+
+
+def test_lines_break_where_nothing_was_measured() -> None:
+    seen = Summary(3, 5_000, 8_000, 10_000, 10_000)
+    chart = latency_chart(
+        [interval(0, latency=seen), interval(10), interval(20, latency=seen), interval(30, latency=seen)]
+    )
+    assert chart is not None
+    assert chart.title == "Latency over time"
+    paths = {line.series: line.path for line in chart.lines}
+    assert paths == {"p50": "M125 500h0M625 500h0L875 500", "p99": "M125 0h0M625 0h0L875 0"}
+
+
+def test_latencies_far_apart_get_a_logarithmic_axis() -> None:
+    chart = latency_chart([interval(0, latency=Summary(9, 1_000, 1_000, 100_000, 100_000))])
+    assert chart is not None
+    assert "logarithmic" in chart.title
+    assert [(tick.label, tick.at) for tick in chart.up][::6] == [("1 ms", 1000.0), ("100 ms", 0.0)]
+    assert {line.series: line.path for line in chart.lines} == {"p50": "M500 1000h0", "p99": "M500 0h0"}
+
+
+def test_nothing_measured_is_no_chart() -> None:
+    assert latency_chart([interval(0)]) is None
+
+
+@pytest.mark.parametrize(
+    "timeline", [[], [interval(10), interval(0)], [interval(-10)]], ids=("empty", "back", "before")
+)
+def test_a_timeline_out_of_order_is_refused(timeline: list[Interval]) -> None:
+    for chart in (payments_chart, latency_chart):
+        with pytest.raises(ValueError, match="timeline"):
+            chart(timeline)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 3_600_000_000), st.integers(1, 10**6)),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_every_place_lies_on_the_plot_and_axes_have_few_ticks(rows: list[tuple[int, int, int, int]]) -> None:
+    timeline = [
+        interval(index * 10.0, approved, failed=failed, latency=Summary(1, p50, p50, p50 * factor, p50 * factor))
+        for index, (approved, failed, p50, factor) in enumerate(rows)
+    ]
+    payments, latency = payments_chart(timeline), latency_chart(timeline)
+    assert latency is not None
+    for chart in (payments, latency):
+        assert 2 <= len(chart.up) <= 8
+        assert 1 <= len(chart.across) <= 7
+        places = [tick.at for tick in (*chart.up, *chart.across)]
+        places += [place for piece in chart.slices for bar in piece.bars for place in (bar.y, bar.y + bar.height)]
+        places += [
+            float(place)
+            for line in chart.lines
+            for place in re.findall(r"[-\d.e+]+(?= |h|L|M|$)", line.path.replace("h0", ""))
+        ]
+        assert all(-0.02 <= place <= 1000.02 for place in places)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is not installed, and CI must look at the page")
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    with browse(executable, tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
+def test_a_browser_shows_it_without_complaint_or_request(
+    sample: Callable[[], Result], width: int, scheme: str, browser: Page, tmp_path: Path
+) -> None:
+    page = report.write(sample(), tmp_path)
+    browser.open(page.as_uri(), width, 900, scheme)
+    assert browser.complaints() == []
+    assert browser.requests() == [page.as_uri()]
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    assert browser.evaluate("document.querySelector('.verdict').getBoundingClientRect().bottom") < 900
+    bars = browser.evaluate("document.querySelectorAll('svg rect.approved').length")
+    assert bars == sum(1 for interval in sample().timeline if interval.approved)
+    background, ink = browser.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    assert (brightness(background) > brightness(ink)) == (scheme == "light")
+
+
+@pytest.mark.live
+def test_the_browser_would_have_told(browser: Page, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text("<img src='http://127.0.0.1:9/x.png'><script>console.error('x'); nosuch()</script>")
+    browser.open(page.as_uri(), 800, 600)
+    assert "http://127.0.0.1:9/x.png" in browser.requests()
+    assert len(browser.complaints()) >= 2
+
+
+def brightness(colour: str) -> int:
+    return sum(int(part) for part in re.findall(r"\d+", colour)[:3])
