@@ -80,7 +80,7 @@ class Terminal(Row):
     "card_transaction",
     key="reference",
     unique=("trace",),
-    indexed=("status",),
+    indexed=("status=pending",),
     mutable=(
         "status",
         "latest",
@@ -150,7 +150,7 @@ class Transaction(Row):
 @table(
     "advice",
     key="reference",
-    indexed=("status",),
+    indexed=("status=pending",),
     mutable=("status", "attempts", "response_code", "answered_at"),
 )
 class Advice(Row):

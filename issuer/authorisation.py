@@ -231,14 +231,13 @@ def _verify_pin(case: Case, block: bytes) -> bool | None:
         if key_block is None:
             continue
         try:
-            return module.verify_pin_pvv(
+            return module.verify_pin_offset(
                 module.load(key_block),
                 block,
                 case.request.pan,
                 pin_format,
                 module.load(keys.pvk),
-                keys.pvk_index,
-                case.card.pvv,
+                case.card.pin_offset,
             )
         except PinBlockError:
             continue

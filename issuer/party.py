@@ -19,7 +19,8 @@ from issuer.replies import Replies
 from issuer.requests import Calendar, Request, Reversal, read_request, read_reversal
 from issuer.reversal import reverse
 from issuer.tables import SETTLEMENT_ACCOUNT, TOMBSTONE, Account, Authorisation, Card, KeySet
-from network.iso8583 import INTERBANK, DecodeError, InterbankHeader, Message
+from network.iso8583 import INTERBANK, DecodeError, Message
+from network.iso8583.header import Header
 from network.keys import KeyHandle, SecurityModule
 from network.ledger import LedgerAccount
 from network.member import MemberSession, ZoneKeys, mac_is_valid
@@ -71,6 +72,8 @@ class Issuer:
         self._replies = Replies(configuration.issuer_id, self.session.header, module)
         self._desk = CardDesk(configuration, module)
         self._overlap = round(configuration.key_overlap * SECOND)
+        # destination and source as they stand in the header of what the switch sends
+        self._envelope = self.session.header.reply().raw[6:28]
         self._links: list[LinkName] = []
         self._session_changed = False
         self._sign_on_again = False
@@ -145,15 +148,9 @@ class Issuer:
 
     def _is_financial(self, turn: Turn, link: LinkName, message: Message, zone: ZoneKeys | None) -> bool:
         """Deal with whatever is no financial message from the switch with a right MAC; True where it is one."""
-        header = message.header
-        if not isinstance(header, InterbankHeader) or header.source != self.configuration.switch_id:
-            self.dropped["not from the switch"] += 1
-            return False
-        if header.reject_code != "00000":
-            self.dropped["rejected by the switch"] += 1
-            return False
-        if header.destination != self.configuration.issuer_id:
-            self.dropped["for another institution"] += 1
+        refusal = self._envelope_refusal(message.header)
+        if refusal is not None:
+            self.dropped[refusal] += 1
             return False
         mti = message.mti
         if mti in _MANAGEMENT:
@@ -174,6 +171,15 @@ class Issuer:
             return True
         turn.send(link, self._replies.of_code(message.fields, mti, "A0", self._module.load(zone.mac_key)))
         return False
+
+    def _envelope_refusal(self, header: Header | None) -> str | None:
+        """Why a message with this header is not for the issuer to answer; None where it is."""
+        raw = header.raw if header is not None else b""
+        if raw[6:28] == self._envelope and raw[41:46] == b"00000":
+            return None
+        if raw[17:28] != self._envelope[11:]:
+            return "not from the switch"
+        return "for another institution" if raw[6:17] != self._envelope[:11] else "rejected by the switch"
 
     def _read(self, message: Message, calendar: Calendar, index_key: KeyHandle) -> Request | Reversal | None:
         index = self._module.index

@@ -25,7 +25,7 @@ ACCOUNT_TYPES: Final = (SAVINGS, CHEQUE, CREDIT)
 """Account types as DE54 writes them."""
 
 DISCRETIONARY_START: Final = "00000"
-"""Where other issuers put a PVV on the stripe; here it is kept in the store alone, so that a PIN can change."""
+"""Where other issuers put what verifies the PIN; here that is kept in the store alone, so that a PIN can change."""
 
 _PAN_LENGTHS: Final = range(13, 20)
 _NUMBERING_TRIES: Final = 100
@@ -102,7 +102,6 @@ def add_key_set(
     *,
     imk_ac: KeyHandle | None = None,
     sm4: bool = False,
-    pvk_index: str = "1",
 ) -> KeySet:
     """Make the keys of a range of cards.
 
@@ -113,26 +112,21 @@ def add_key_set(
         else one is made.
     sm4
         Whether an SM4 master key is made too.
-    pvk_index
-        One digit.
 
     Raises
     ------
     PersonalisationError
-        The key set exists, or the index is not a digit.
+        The key set exists.
     """
     if store.find(KeySet, "key_set_id", key_set_id) is not None:
         raise PersonalisationError(f"key set {key_set_id} exists already")
-    if len(pvk_index) != 1 or pvk_index not in "0123456789":
-        raise PersonalisationError("a PIN verification key's index is one digit")
     master = KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM
     keys = KeySet(
         key_set_id,
         module.generate(master, Algorithm.TDES_DOUBLE) if imk_ac is None else module.block(imk_ac),
         module.generate(master, Algorithm.SM4) if sm4 else None,
         module.generate(KeyUsage.CARD_VERIFICATION, Algorithm.TDES_DOUBLE),
-        module.generate(KeyUsage.PIN_VERIFICATION_PVV, Algorithm.TDES_DOUBLE),
-        pvk_index,
+        module.generate(KeyUsage.PIN_VERIFICATION_IBM_3624, Algorithm.TDES_DOUBLE),
     )
     store.insert(keys)
     return keys
@@ -228,7 +222,7 @@ def issue_card(
     limits: Limits | None = None,
     pan: str | None = None,
 ) -> IssuedCard:
-    """Issue a card: number it, make its PVV and its tracks, and set it down, active.
+    """Issue a card: number it, make its PIN offset and its tracks, and set it down, active.
 
     Parameters
     ----------
@@ -237,7 +231,7 @@ def issue_card(
     expiry
         YYMM.
     pin
-        4 to 12 digits. Only its PVV is kept.
+        4 to 12 digits. Only its offset is kept.
     pan_length
         13 to 19 digits; the digits between prefix and check digit are drawn from `random`.
     sequence
@@ -272,7 +266,7 @@ def issue_card(
     if store.find(Card, "pan_index", index) is not None:
         raise PersonalisationError("there is a card of this number already")
     try:
-        pvv = module.make_pvv(module.load(keys.pvk), keys.pvk_index, pan, pin)
+        pin_offset = module.make_pin_offset(module.load(keys.pvk), pan, pin)
     except PinBlockError as error:
         raise PersonalisationError(str(error)) from None
     cvk = module.load(keys.cvk)
@@ -290,7 +284,7 @@ def issue_card(
             account_id=account_id,
             key_set_id=key_set_id,
             status=ACTIVE,
-            pvv=pvv,
+            pin_offset=pin_offset,
             pin_tries_left=pin_tries,
             highest_atc=-1,
             pin_free_limit=allowed.pin_free,

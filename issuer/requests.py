@@ -1,14 +1,15 @@
 """Requests of the member link as the issuer reads them: a sale or balance enquiry (0200), a reversal advice (0420).
 
 Reading is the format check. The dialect has seen to it that numeric elements are digits and that fixed lengths
-hold; what is left is that the elements a transaction needs are there, are text where text is meant, and do not
-contradict one another. Nothing of a request is shown by its repr: it holds the PAN.
+hold; what is left is that the elements a transaction needs are there, that those of text hold text (bytes that are no
+text come as bytes), and that they do not contradict one another. Nothing of a request is shown by its repr: it holds
+the PAN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, cast
 
 from network.iso8583 import Message
 from network.member import OriginalData, reference
@@ -17,8 +18,6 @@ SALE: Final = "000000"
 BALANCE: Final = "300000"
 """DE3 on the member link."""
 
-_SALE_ELEMENTS: Final = (2, 3, 7, 11, 22, 32, 37, 41, 42, 49)
-_REVERSAL_ELEMENTS: Final = (2, 3, 7, 11, 32, 90)
 _PAN_LENGTHS: Final = range(12, 20)
 _PIN_BLOCK_FORMATS: Final = ("1", "2")
 
@@ -118,48 +117,36 @@ class Reversal:
 
 def read_request(message: Message, calendar: Calendar, index: PanIndex) -> Request | None:
     """Read a request; None where it has not the format (30)."""
-    fields = message.fields
-    for element in _SALE_ELEMENTS:
-        if fields.get(element).__class__ is not str:
+    fields = cast("dict[int, str]", message.fields)
+    try:
+        pan, processing_code, transmission, stan, acquirer = fields[2], fields[3], fields[7], fields[11], fields[32]
+        amount = 0 if processing_code == BALANCE else int(fields[4])
+        if not (
+            22 in fields
+            and fields[37].__class__ is fields[41].__class__ is fields[42].__class__ is fields[49].__class__ is str
+        ):
             return None
-    pan = fields[2]
-    processing_code = fields[3]
-    amount = "0" if processing_code == BALANCE else fields.get(4)
-    if amount is None:
+    except KeyError:
         return None
-    if len(pan) not in _PAN_LENGTHS or not _track_is_of(pan, fields.get(35)) or not _pin_is_described(fields):  # type: ignore[arg-type]
+    if len(pan) not in _PAN_LENGTHS or not _track_is_of(pan, fields.get(35)) or not _pin_is_described(fields):
         return None
-    return Request(
-        message.mti,
-        fields,
-        _reference(calendar, fields[7], fields[11], fields[32]),  # type: ignore[arg-type]
-        pan,  # type: ignore[arg-type]
-        index(pan),  # type: ignore[arg-type]
-        processing_code,  # type: ignore[arg-type]
-        int(amount),
-    )
+    reference = _reference(calendar, transmission, stan, acquirer)
+    return Request(message.mti, message.fields, reference, pan, index(pan), processing_code, amount)
 
 
 def read_reversal(message: Message, calendar: Calendar, index: PanIndex) -> Reversal | None:
     """Read a reversal advice; None where it has not the format (30)."""
-    fields = message.fields
-    for element in _REVERSAL_ELEMENTS:
-        if fields.get(element).__class__ is not str:
-            return None
+    fields = cast("dict[int, str]", message.fields)
     try:
-        original = OriginalData.parse(fields[90])  # type: ignore[arg-type]
+        pan = fields[2]
+        original = OriginalData.parse(fields[90])
         amount = 0 if fields[3] == BALANCE else int(fields[4])
     except (KeyError, ValueError):
         return None
-    if len(fields[2]) not in _PAN_LENGTHS or original.mti != "0200":
+    if len(pan) not in _PAN_LENGTHS or original.mti != "0200" or 32 not in fields:
         return None
-    return Reversal(
-        fields,
-        _reference(calendar, original.transmission, original.stan, original.acquirer),
-        original.mti,
-        index(fields[2]),  # type: ignore[arg-type]
-        amount,
-    )
+    reference = _reference(calendar, original.transmission, original.stan, original.acquirer)
+    return Reversal(message.fields, reference, original.mti, index(pan), amount)
 
 
 def _reference(calendar: Calendar, transmission: str, stan: str, acquirer: str) -> str:
@@ -167,13 +154,11 @@ def _reference(calendar: Calendar, transmission: str, stan: str, acquirer: str) 
     return reference(calendar.year, calendar.month, transmission, stan, acquirer.lstrip("0"))
 
 
-def _track_is_of(pan: str, track: str | bytes | None) -> bool:
+def _track_is_of(pan: str, track: str | None) -> bool:
     """Whether track 2, where there is one, carries the same PAN."""
-    return track is None or (isinstance(track, str) and track.partition("=")[0] == pan)
+    return track is None or track.partition("=")[0] == pan
 
 
-def _pin_is_described(fields: dict[int, str | bytes]) -> bool:
-    """Whether a PIN block, where there is one, has a format that DE53 can name."""
-    if 52 not in fields or 53 not in fields:
-        return True
-    return fields[53][:1] in _PIN_BLOCK_FORMATS
+def _pin_is_described(fields: Mapping[int, str]) -> bool:
+    """Whether the PIN block, where there is one, has a format that DE53 can name."""
+    return 52 not in fields or 53 not in fields or fields[53][0] in _PIN_BLOCK_FORMATS

@@ -2,7 +2,7 @@
 
 Money itself stands in the ledger: an account's balance is that of the `LedgerAccount` of the same id, credit-normal
 since the issuer owes it to the cardholder. PANs are stored sealed and found by their index; no PIN, PIN block or
-track is stored, a PIN only as its PVV.
+track is stored, a PIN only as its offset.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class KeySet(Row):
     """The issuer's keys for a range of cards, as key blocks under the module's storage key.
 
     Issuer master keys for application cryptograms (triple DES, and SM4 where such cards are issued), card
-    verification key, PIN verification key and its index of one digit.
+    verification key, PIN verification key.
     """
 
     key_set_id: str
@@ -60,7 +60,6 @@ class KeySet(Row):
     imk_ac_sm4: str | None
     cvk: str
     pvk: str
-    pvk_index: str
 
 
 @table("storage_key", key="purpose", cached=True)
@@ -104,8 +103,8 @@ class Card(Row):
         Three digits, as on the track.
     is_chip, manual_entry : int
         1 where the card has a chip; 1 where its number may be keyed in (DE22 01).
-    pvv : str
-        PIN verification value, four digits.
+    pin_offset : str
+        IBM 3624 offset, as many digits as the PIN has. It stands for the whole PIN; a PVV would for four digits only.
     pin_tries_left : int
         Wrong PINs that are still allowed.
     highest_atc : int
@@ -131,7 +130,7 @@ class Card(Row):
     account_id: str
     key_set_id: str
     status: str
-    pvv: str
+    pin_offset: str
     pin_tries_left: int
     highest_atc: int
     pin_free_limit: int

@@ -55,7 +55,7 @@ def routes(service: Service) -> APIRouter:
         """The sales that left a phone, the latest first; PANs masked."""
         table = service.store.tables[Sale]
         columns = [column for column in table.c if column.name not in ("card", "chip")]
-        query = sa.select(*columns).order_by(table.c.started_at.desc(), table.c.reference.desc()).limit(limit)
+        query = sa.select(*columns).order_by(table.c.reference.desc()).limit(limit)
         if terminal is not None:
             query = query.where(table.c.terminal_id == terminal)
         return _rows(service, query)

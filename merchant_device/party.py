@@ -5,31 +5,30 @@ empty body: the card is gone), ``pinpad:X`` a request out and a PIN in. Commands
 ``sign_off``, ``echo``, ``cancel`` and ``status``.
 
 A phone does one thing at a time. A command waits for the line to the acquirer until a sign-on that is needed and the
-reversals that are pending have been answered; then the card is read. `_advance` is the one place that decides what
-goes over a free line.
+reversals that are pending have been answered; then the card is read (`Line`, `Payments`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from merchant_device.clock import Clock
 from merchant_device.configuration import Configuration
 from merchant_device.kernel.configuration import MAX_AMOUNT
 from merchant_device.keystore import Keystore
-from merchant_device.receipts import APPROVED, DECLINED, REFUSED, UNKNOWN, ManagementResult, refused_receipt
+from merchant_device.line import PAYMENTS, Line
+from merchant_device.receipts import REFUSED, ManagementResult, refused_receipt
 from merchant_device.reversal import TERMINAL_FAULT, Reversals
-from merchant_device.sign_on import NetworkManagement, signed_off
-from merchant_device.tables import INSTALLED, PENDING, REVERSING, SIGNED_ON, Phone, Sale, sale_reference
+from merchant_device.sign_on import NetworkManagement
+from merchant_device.tables import INSTALLED, PENDING, REVERSING, SIGNED_ON, Phone, Sale
 from merchant_device.tap import Payments
 from merchant_device.terminal import Kind, Phase, Saved, Terminal
 from network.iso8583 import TERMINAL, DecodeError, Message, TerminalHeader
 from network.keys import SecurityModule
-from network.party import SECOND, Command, CommandError, Json, LinkChange, LinkName, TimerKey, Turn
-
-SIGN_ON_TIMER: Final = "sign-on-retry"
+from network.party import Command, CommandError, Json, LinkChange, LinkName, TimerKey, Turn
+from network.store import Key
 
 SCAN_LIMIT: Final = 1_000_000
 """Sales in flight or in reversal that a start takes up: several for each phone of the largest device."""
@@ -44,8 +43,15 @@ _COMMANDS: Final = {
     "sign_off": Kind.SIGN_OFF,
     "echo": Kind.ECHO,
 }
-_PAYMENTS: Final = frozenset((Kind.SALE, Kind.BALANCE))
-_AT_THE_CARD: Final = frozenset((Phase.CARD, Phase.PIN, Phase.AUTHENTICATION))
+
+
+class _Arrived(NamedTuple):
+    """A body, whose it is, and what it unpacks to where it is the acquirer's."""
+
+    kind: str
+    terminal: Terminal
+    body: bytes
+    message: Message | None
 
 
 class MerchantDevice:
@@ -80,8 +86,17 @@ class MerchantDevice:
             configuration.stan_block,
         )
         self._payments = Payments(configuration, self._keystore, header, self._reversals, self._clock)
+        self._line = Line(
+            self._keystore,
+            self._clock,
+            self._payments,
+            self._reversals,
+            self._management,
+            configuration.sign_on_retry,
+        )
         self._terminals: dict[str, Terminal] = {}
         self._routes: dict[LinkName, tuple[str, Terminal]] = {}
+        self._phones: Mapping[Key, Phone | None] = {}
         self._saved: dict[Terminal, Saved] = {}
 
     def start(self, turn: Turn) -> None:
@@ -101,11 +116,11 @@ class MerchantDevice:
         """Decide everything that has arrived: links, messages, commands, timers."""
         self._saved.clear()
         self._clock.set(turn)
-        self._load(turn)
+        arrived = self._load(turn)
         for change in turn.link_changes:
             self._link_changed(turn, change)
-        for link, body in turn.inbox:
-            self._received(turn, link, body)
+        for one in arrived:
+            self._received(turn, one)
         for command in turn.commands:
             self._command(turn, command)
         for key in turn.due:
@@ -116,35 +131,64 @@ class MerchantDevice:
         for terminal, saved in self._saved.items():
             terminal.restore(saved)
         self._saved.clear()
+        self._phones = {}
 
     # who is meant
 
-    def _load(self, turn: Turn) -> None:
-        """Read the rows of every phone and sale that this turn may need."""
+    def _load(self, turn: Turn) -> list[_Arrived]:
+        """Unpack what has arrived and read the rows of every phone and sale that this turn may need."""
         phones = [identifier for _, identifier in turn.due]
-        for link, _ in (*turn.inbox, *turn.link_changes):
-            route = self._routes.get(link)
-            phones.append(link.partition(":")[2] if route is None else route[1].terminal_id)
+        sales: list[str] = []
+        for change in turn.link_changes:
+            phones.append(change.link.partition(":")[2])
         for command in turn.commands:
             argument = command.arguments.get("terminal")
             if isinstance(argument, str):
                 phones.append(argument)
-        turn.store.load(Phone, "terminal_id", phones)
-        sales: list[str] = []
         for identifier in phones:
             terminal = self._terminals.get(identifier)
-            if terminal is None:
+            if terminal is not None:
+                self._may_need(terminal, sales)
+        if not all(received.link in self._routes for received in turn.inbox):
+            self._introduce(turn)
+        arrived: list[_Arrived] = []
+        for link, body in turn.inbox:
+            route = self._routes.get(link)
+            if route is None:
+                self._drop("unknown link")
                 continue
-            exchange = terminal.exchange
-            if exchange is not None:
-                if exchange.reference is not None:
-                    sales.append(exchange.reference)
+            kind, terminal = route
+            message = None
+            if kind == "acquirer":
+                try:
+                    message = TERMINAL.unpack(body)
+                except DecodeError:
+                    self._drop("undecodable")
+                    continue
+                if terminal.reversals or terminal.phase is not Phase.ANSWER or Payments.needs_row(terminal, message):
+                    self._may_need(terminal, sales)
             elif terminal.phase is Phase.AUTHENTICATION:
-                sales.append(sale_reference(identifier, terminal.batch, terminal.stan))
-            if terminal.reversals:
-                sales.append(terminal.reversals[0])
+                self._may_need(terminal, sales)
+            phones.append(terminal.terminal_id)
+            arrived.append(_Arrived(kind, terminal, body, message))
+        self._phones = turn.store.load(Phone, "terminal_id", phones)
         if sales:
             turn.store.load(Sale, "reference", sales)
+        return arrived
+
+    def _introduce(self, turn: Turn) -> None:
+        """Something has come over links of phones that have not been heard of since the process began."""
+        names = [received.link.partition(":")[2] for received in turn.inbox]
+        turn.store.load(Phone, "terminal_id", names)
+        for name in names:
+            self._known(turn, name)
+
+    @staticmethod
+    def _may_need(terminal: Terminal, sales: list[str]) -> None:
+        if terminal.reference is not None:
+            sales.append(terminal.reference)
+        if terminal.reversals:
+            sales.append(terminal.reversals[0])
 
     def _terminal(self, turn: Turn, terminal_id: str) -> Terminal:
         terminal = self._known(turn, terminal_id)
@@ -167,9 +211,10 @@ class MerchantDevice:
             self._saved[terminal] = terminal.save()
         return terminal
 
-    @staticmethod
-    def _phone(turn: Turn, terminal: Terminal) -> Phone:
-        phone = turn.store.find(Phone, "terminal_id", terminal.terminal_id)
+    def _phone(self, turn: Turn, terminal: Terminal) -> Phone:
+        phone = self._phones.get(terminal.terminal_id)
+        if phone is None:
+            phone = turn.store.find(Phone, "terminal_id", terminal.terminal_id)
         if phone is None:
             raise LookupError(f"terminal {terminal.terminal_id} is not installed any more")
         return phone
@@ -186,40 +231,23 @@ class MerchantDevice:
             return
         phone = self._phone(turn, terminal)
         if not change.up:
-            self._link_lost(turn, terminal, phone)
+            self._line.lost(turn, terminal, phone)
             return
         if self._configuration.sign_on_at_start and (not terminal.was_up or phone.status == INSTALLED):
             terminal.sign_on_at = turn.now
         terminal.is_up = terminal.was_up = True
         terminal.reversal_at = turn.now
-        self._advance(turn, terminal, phone)
+        self._line.advance(turn, terminal, phone)
 
-    def _link_lost(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
-        terminal.is_up = False
-        if terminal.exchange is not None:
-            terminal.close(turn)
-        if terminal.phase is Phase.LINE:
-            self._refuse(turn, terminal, phone, "the link to the acquirer broke")
-        elif terminal.phase is Phase.ANSWER:
-            if terminal.kind in _PAYMENTS:
-                self._payments.unanswered(turn, terminal, phone, "the link to the acquirer broke")
-            else:
-                self._managed(turn, terminal, UNKNOWN, None, "the link to the acquirer broke")
-
-    def _received(self, turn: Turn, link: LinkName, body: bytes) -> None:
-        route = self._routes.get(link)
-        if route is None:
-            kind, _, terminal_id = link.partition(":")
-            if kind not in ("acquirer", "reader", "pinpad") or self._known(turn, terminal_id) is None:
-                self._drop("unknown link")
-                return
-            route = self._routes[link]
-        kind, terminal = route
+    def _received(self, turn: Turn, arrived: _Arrived) -> None:
+        kind, terminal, body, message = arrived
         if terminal not in self._saved:
             self._saved[terminal] = terminal.save()
         phone = self._phone(turn, terminal)
-        if kind == "acquirer":
-            self._answered(turn, terminal, phone, body)
+        if message is not None:
+            useless = self._line.answered(turn, terminal, phone, message, body)
+            if useless is not None:
+                self._drop(useless)
             return
         phase = terminal.phase
         if kind == "reader" and phase is Phase.CARD:
@@ -232,96 +260,7 @@ class MerchantDevice:
             self._drop(f"unexpected from the {kind}")
             return
         if terminal.phase is Phase.IDLE:
-            self._advance(turn, terminal, phone)
-
-    def _answered(self, turn: Turn, terminal: Terminal, phone: Phone, body: bytes) -> None:
-        try:
-            message = TERMINAL.unpack(body)
-        except DecodeError:
-            self._drop("undecodable")
-            return
-        exchange = terminal.exchange
-        fields = message.fields
-        if (
-            exchange is None
-            or message.mti != exchange.reply
-            or fields.get(11) != exchange.stan
-            or fields.get(41) != terminal.terminal_id
-        ):
-            self._drop("unexpected from the acquirer")
-            return
-        kind = exchange.kind
-        if kind in _PAYMENTS:
-            self._payments.answered(turn, terminal, phone, message, body)
-        elif kind is Kind.REVERSAL:
-            genuine = self._keystore.is_genuine(phone, message, body)
-            if not self._reversals.answered(turn, terminal, phone, message, genuine):
-                self._drop("wrong MAC")
-                return
-        else:
-            terminal.close(turn)
-            self._management_answered(turn, terminal, phone, kind, message)
-        self._advance(turn, terminal, phone)
-
-    def _management_answered(self, turn: Turn, terminal: Terminal, phone: Phone, kind: Kind, message: Message) -> None:
-        given = message.get(39)
-        code = given if isinstance(given, str) else None
-        reason = None
-        if kind is Kind.SIGN_ON:
-            reason = self._management.signed_on(turn, phone, message)
-            if reason is None:
-                terminal.sign_on_at = None
-            else:
-                self._sign_on_failed(turn, terminal, phone, reason)
-        elif kind is Kind.SIGN_OFF and code == "00":
-            signed_off(turn, phone)
-        if terminal.phase is Phase.ANSWER and terminal.kind is kind:
-            good = code == "00" and reason is None
-            self._managed(turn, terminal, APPROVED if good else DECLINED, code, reason)
-
-    def _sign_on_failed(self, turn: Turn, terminal: Terminal, phone: Phone, reason: str) -> None:
-        """Try again later where the phone signs on of its own accord; what waits for it does not wait longer."""
-        if terminal.sign_on_at is not None or terminal.reversals:
-            terminal.sign_on_at = turn.now + round(self._configuration.sign_on_retry * SECOND)
-            turn.timer((SIGN_ON_TIMER, terminal.terminal_id), terminal.sign_on_at)
-        if terminal.phase is Phase.LINE and terminal.kind not in (Kind.SIGN_ON, Kind.ECHO):
-            self._refuse(turn, terminal, phone, reason)
-
-    # the line to the acquirer
-
-    def _advance(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
-        """Put on the line what is to go next, if it is free: sign-on, reversals, the command in progress."""
-        if terminal.exchange is not None or not terminal.is_up or terminal.phase in _AT_THE_CARD:
-            return
-        waiting = terminal.phase is Phase.LINE
-        kind = terminal.kind
-        if waiting and kind in (Kind.SIGN_ON, Kind.ECHO):
-            terminal.phase = Phase.ANSWER
-            self._management.send(turn, terminal, phone, kind)
-            return
-        sign_on_at = terminal.sign_on_at
-        is_signed_on = phone.status == SIGNED_ON
-        if (
-            (sign_on_at is not None and sign_on_at <= turn.now)
-            or (waiting and not is_signed_on and not terminal.tried_sign_on)
-            or (terminal.reversals and not is_signed_on and sign_on_at is None)
-        ):
-            terminal.tried_sign_on = waiting
-            self._management.send(turn, terminal, phone, Kind.SIGN_ON)
-        elif not is_signed_on:
-            if waiting:
-                self._refuse(turn, terminal, phone, "the phone is not signed on")
-        elif terminal.reversals:
-            if terminal.reversal_at <= turn.now or (waiting and not terminal.tried_reversal):
-                terminal.tried_reversal = waiting
-                self._reversals.send(turn, terminal, phone)
-            elif waiting:
-                self._refuse(turn, terminal, phone, "a reversal is pending")
-        elif waiting and kind is Kind.SIGN_OFF:
-            terminal.phase = Phase.ANSWER
-            self._management.send(turn, terminal, phone, kind)
-        elif waiting:
-            self._payments.begin(turn, terminal, phone)
+            self._line.advance(turn, terminal, phone)
 
     # commands
 
@@ -358,41 +297,27 @@ class MerchantDevice:
             turn.answer(command.ticket, self._refusal(phone, kind, amount, "the phone is not signed on"))
         else:
             terminal.begin(kind, command.ticket, amount)
-            self._advance(turn, terminal, phone)
+            self._line.advance(turn, terminal, phone)
 
     def _refusal(self, phone: Phone, kind: Kind, amount: int, reason: str) -> Json:
         """The answer to a command that was not taken up."""
-        if kind not in _PAYMENTS:
+        if kind not in PAYMENTS:
             return ManagementResult(REFUSED, None, reason, phone.terminal_id, self._clock.receipt).as_json()
         return refused_receipt(
             phone.terminal_id, phone.merchant_id, amount if kind is Kind.SALE else None, reason, self._clock.receipt
         ).as_json()
 
-    def _refuse(self, turn: Turn, terminal: Terminal, phone: Phone, reason: str) -> None:
-        """End the command in progress, of which nothing has left the phone."""
-        if terminal.kind in _PAYMENTS:
-            self._payments.refuse(turn, terminal, phone, reason)
-        else:
-            self._managed(turn, terminal, REFUSED, None, reason)
-
-    def _managed(
-        self, turn: Turn, terminal: Terminal, outcome: str, response_code: str | None, reason: str | None
-    ) -> None:
-        result = ManagementResult(outcome, response_code, reason, terminal.terminal_id, self._clock.receipt)
-        turn.answer(terminal.ticket, result.as_json())
-        terminal.end()
-
     def _cancel(self, turn: Turn, command: Command, terminal: Terminal, phone: Phone) -> None:
         if terminal.phase is Phase.IDLE:
             turn.answer(command.ticket, CommandError("nothing is in progress"))
             return
-        phase = terminal.phase.value
-        if terminal.kind in _PAYMENTS:
+        phase = terminal.phase
+        if terminal.kind in PAYMENTS:
             self._payments.cancel(turn, terminal, phone)
         else:
-            self._managed(turn, terminal, REFUSED, None, "cancelled")
-        turn.answer(command.ticket, {"terminal": terminal.terminal_id, "cancelled": phase})
-        self._advance(turn, terminal, phone)
+            self._line.refuse(turn, terminal, phone, "cancelled")
+        turn.answer(command.ticket, {"terminal": terminal.terminal_id, "cancelled": phase.value})
+        self._line.advance(turn, terminal, phone)
 
     def _status(self, turn: Turn, command: Command) -> None:
         wanted = command.arguments.get("terminal")
@@ -425,24 +350,9 @@ class MerchantDevice:
             return
         phone = self._phone(turn, terminal)
         exchange = terminal.exchange
-        if exchange is not None and exchange.kind.value == name:
+        if exchange is not None and exchange.kind == name:
             if exchange.deadline <= turn.now:
-                self._unanswered(turn, terminal, phone, exchange.kind)
-        elif terminal.phase.name == name and terminal.deadline <= turn.now:
+                self._line.unanswered(turn, terminal, phone, exchange.kind)
+        elif terminal.phase == name and terminal.deadline <= turn.now:
             self._payments.timed_out(turn, terminal, phone)
-        self._advance(turn, terminal, phone)
-
-    def _unanswered(self, turn: Turn, terminal: Terminal, phone: Phone, kind: Kind) -> None:
-        """The reply to a request has not come in time."""
-        reason = "no answer from the acquirer"
-        terminal.close(turn)
-        if kind in _PAYMENTS:
-            self._payments.unanswered(turn, terminal, phone, reason)
-            return
-        if kind is Kind.REVERSAL:
-            if terminal.phase is Phase.LINE and terminal.kind is not Kind.ECHO and terminal.kind is not Kind.SIGN_ON:
-                self._refuse(turn, terminal, phone, "a reversal is pending and was not answered")
-        elif kind is Kind.SIGN_ON:
-            self._sign_on_failed(turn, terminal, phone, reason)
-        if terminal.phase is Phase.ANSWER and terminal.kind is kind:
-            self._managed(turn, terminal, UNKNOWN, None, reason)
+        self._line.advance(turn, terminal, phone)

@@ -60,6 +60,10 @@ class NetworkManagement:
         }
         if kind is Kind.SIGN_ON:
             fields[63] = self._operator
+            if phone.status == SIGNED_ON:
+                # the acquirer changes the keys when it answers: until the answer is here, it is not known which hold
+                turn.store.change(phone)
+                phone.status = INSTALLED
         request, reply = ("0800", SIGN_ON_REPLY) if kind is Kind.SIGN_ON else ("0820", OTHER_REPLY)
         turn.send(terminal.acquirer_link, TERMINAL.pack(Message(request, fields, self._header)))
         terminal.open(turn, kind, reply, stan, None, self._seconds)

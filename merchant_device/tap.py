@@ -178,7 +178,7 @@ class Payments:
         )
         reference = None
         if is_sale:
-            reference = sale_reference(phone.terminal_id, terminal.batch, terminal.stan)
+            terminal.reference = reference = sale_reference(turn.now, phone.terminal_id, terminal.batch, terminal.stan)
             turn.store.insert(
                 Sale(
                     reference=reference,
@@ -208,9 +208,14 @@ class Payments:
         terminal.open(turn, terminal.kind, REPLY, terminal.stan, reference, self._configuration.acquirer_timeout)
         terminal.phase = Phase.ANSWER
 
+    @staticmethod
+    def needs_row(terminal: Terminal, message: Message) -> bool:
+        """Whether an 0210 that arrives will probably change the sale's row; else the card is asked first."""
+        request, fields = terminal.request, message.fields
+        return not (fields.get(39) == "00" and 55 in fields and request is not None and request.issuer_authentication)
+
     def answered(self, turn: Turn, terminal: Terminal, phone: Phone, message: Message, body: bytes) -> None:
         """The 0210 that matches the request on the line has come."""
-        sale = self._sale(turn, terminal)
         terminal.close(turn)
         fields = message.fields
         code = text(fields, 39)
@@ -222,14 +227,16 @@ class Payments:
         if not genuine:
             said_no = code is not None and code not in ("00", _PARTIAL_APPROVAL)
             reason = "the answer's MAC is not right"
+            sale = self._sale(turn, terminal)
             if sale is not None:
                 self._reverse(turn, terminal, sale, MAC_FAILED, reason, code)
             self._finish(turn, terminal, phone, DECLINED if said_no else UNKNOWN, code, reason)
         elif code == "00":
-            self._approved(turn, terminal, phone, sale, message)
-        elif code == _PARTIAL_APPROVAL and sale is not None:
-            self._undo(turn, terminal, phone, sale, code, "approved for part of the amount only")
+            self._approved(turn, terminal, phone, message)
+        elif code == _PARTIAL_APPROVAL and terminal.kind is Kind.SALE:
+            self._undo(turn, terminal, phone, code, "approved for part of the amount only")
         else:
+            sale = self._sale(turn, terminal)
             if sale is not None:
                 turn.store.change(sale)
                 sale.status = SALE_DECLINED
@@ -238,16 +245,15 @@ class Payments:
                 sale.finished_at = turn.now
             self._finish(turn, terminal, phone, DECLINED, code, None, rrn=text(fields, 37))
 
-    def _approved(self, turn: Turn, terminal: Terminal, phone: Phone, sale: Sale | None, message: Message) -> None:
+    def _approved(self, turn: Turn, terminal: Terminal, phone: Phone, message: Message) -> None:
         fields = message.fields
         terminal.approval = approval = approval_of(fields)
-        if sale is None:
-            self._finish(
-                turn, terminal, phone, APPROVED, "00", None, approval.rrn, approval.authorisation_code, approval.balance
-            )
+        if terminal.kind is not Kind.SALE:
+            self._commit(turn, terminal, phone, approval)
             return
-        if fields.get(4, f"{sale.amount:012d}") != f"{sale.amount:012d}":
-            self._undo(turn, terminal, phone, sale, "00", "approved for another amount")
+        amount = f"{terminal.amount:012d}"
+        if fields.get(4, amount) != amount:
+            self._undo(turn, terminal, phone, "00", "approved for another amount")
             return
         request = terminal.request
         command = None
@@ -256,10 +262,10 @@ class Payments:
             if data is not None and request is not None and request.issuer_authentication:
                 command = external_authenticate(data)
         except ValueError:
-            self._undo(turn, terminal, phone, sale, "00", "the answer's chip data are malformed")
+            self._undo(turn, terminal, phone, "00", "the answer's chip data are malformed")
             return
         if command is None:
-            self._commit(turn, terminal, phone, sale, approval)
+            self._commit(turn, terminal, phone, approval)
         else:
             turn.send(terminal.reader_link, command)
             terminal.wait(turn, Phase.AUTHENTICATION, self._configuration.card_timeout)
@@ -267,14 +273,13 @@ class Payments:
     def authenticated(self, turn: Turn, terminal: Terminal, phone: Phone, response: bytes) -> None:
         """The card has checked the issuer's answer, or is gone (empty)."""
         terminal.waited(turn)
-        sale = self._sale(turn, terminal)
         approval = terminal.approval
-        if sale is None or approval is None:
+        if approval is None:
             raise LookupError("no answer is being checked")
         if not response or check_external_authenticate(response):
-            self._commit(turn, terminal, phone, sale, approval)
+            self._commit(turn, terminal, phone, approval)
         else:
-            self._undo(turn, terminal, phone, sale, "00", "the card did not accept the issuer's answer")
+            self._undo(turn, terminal, phone, "00", "the card did not accept the issuer's answer")
 
     def timed_out(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
         """The card or the PIN pad has not answered in time."""
@@ -319,21 +324,23 @@ class Payments:
 
     def _sale(self, turn: Turn, terminal: Terminal) -> Sale | None:
         """The row of the sale that has left; None of a balance enquiry."""
-        if terminal.kind is not Kind.SALE:
+        reference = terminal.reference
+        if reference is None:
             return None
-        reference = sale_reference(terminal.terminal_id, terminal.batch, terminal.stan)
         sale = turn.store.find(Sale, "reference", reference)
         if sale is None:
             raise LookupError(f"sale {reference} has left and is not there")
         return sale
 
-    def _commit(self, turn: Turn, terminal: Terminal, phone: Phone, sale: Sale, approval: Approval) -> None:
-        turn.store.change(sale)
-        sale.status = SALE_APPROVED
-        sale.response_code = approval.response_code
-        sale.rrn = approval.rrn
-        sale.authorisation_code = approval.authorisation_code
-        sale.finished_at = turn.now
+    def _commit(self, turn: Turn, terminal: Terminal, phone: Phone, approval: Approval) -> None:
+        sale = self._sale(turn, terminal)
+        if sale is not None:
+            turn.store.change(sale)
+            sale.status = SALE_APPROVED
+            sale.response_code = approval.response_code
+            sale.rrn = approval.rrn
+            sale.authorisation_code = approval.authorisation_code
+            sale.finished_at = turn.now
         self._finish(
             turn,
             terminal,
@@ -346,8 +353,11 @@ class Payments:
             approval.balance,
         )
 
-    def _undo(self, turn: Turn, terminal: Terminal, phone: Phone, sale: Sale, code: str, reason: str) -> None:
+    def _undo(self, turn: Turn, terminal: Terminal, phone: Phone, code: str, reason: str) -> None:
         """An approval that is not accepted: reverse it. The command's answer is no, which the reversal makes true."""
+        sale = self._sale(turn, terminal)
+        if sale is None:
+            raise LookupError("a balance enquiry is not reversed")
         approval = terminal.approval
         if approval is not None:
             sale.rrn = approval.rrn

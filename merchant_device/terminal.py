@@ -7,7 +7,7 @@ moved no money. `save` and `restore` undo what a turn that was not committed has
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
@@ -16,8 +16,8 @@ from merchant_device.tables import Phone
 from network.party import SECOND, Instant, LinkName, Turn
 
 
-class Kind(Enum):
-    """What travels between a phone and its acquirer."""
+class Kind(StrEnum):
+    """What travels between a phone and its acquirer; also the kind of the timer of its reply."""
 
     SALE = "sale"
     BALANCE = "balance"
@@ -27,8 +27,8 @@ class Kind(Enum):
     ECHO = "echo"
 
 
-class Phase(Enum):
-    """How far the command in progress has come."""
+class Phase(StrEnum):
+    """How far the command in progress has come; also the kind of the timer of the card or the PIN pad."""
 
     IDLE = "idle"
     LINE = "waiting for the line"
@@ -112,6 +112,7 @@ _SAVED: Final = (
     "tried_reversal",
     "stan",
     "batch",
+    "reference",
     "conversation",
     "request",
     "approval",
@@ -144,8 +145,8 @@ class Terminal:
         The command in progress; `deadline` is that of the card, the PIN pad or the card's check.
     tried_sign_on, tried_reversal : bool
         Whether the command in progress has had the sign-on or reversal done that it needs.
-    stan, batch, conversation, request, approval
-        The sale or balance enquiry in progress.
+    stan, batch, reference, conversation, request, approval
+        The sale or balance enquiry in progress; `reference` is the key of the row of a sale that has left.
     """
 
     __slots__ = ("acquirer_link", "pinpad_link", "reader_link", "terminal_id", *_SAVED)
@@ -172,12 +173,13 @@ class Terminal:
         self.tried_reversal = False
         self.stan = ""
         self.batch = ""
+        self.reference: str | None = None
         self.conversation: Conversation | None = None
         self.request: OnlineRequest | None = None
         self.approval: Approval | None = None
 
     def __repr__(self) -> str:
-        return f"<Terminal {self.terminal_id} {self.phase.value}>"
+        return f"<Terminal {self.terminal_id} {self.phase}>"
 
     def begin(self, kind: Kind, ticket: int, amount: int) -> None:
         """Take up a command: it waits for the line."""
@@ -191,7 +193,7 @@ class Terminal:
         """Be idle again and forget the card."""
         self.phase = Phase.IDLE
         self.stan = self.batch = ""
-        self.conversation = self.request = self.approval = None
+        self.reference = self.conversation = self.request = self.approval = None
 
     def next_stan(self, turn: Turn, phone: Phone, block: int) -> str:
         """The next trace number, DE11; `block` of them are reserved in one write."""
@@ -209,23 +211,23 @@ class Terminal:
     def open(self, turn: Turn, kind: Kind, reply: str, stan: str, reference: str | None, seconds: float) -> None:
         """A request is sent in this turn: wait for its reply."""
         self.exchange = Exchange(kind, reply, stan, reference, turn.now + round(seconds * SECOND))
-        turn.timer((kind.value, self.terminal_id), self.exchange.deadline)
+        turn.timer((kind, self.terminal_id), self.exchange.deadline)
 
     def close(self, turn: Turn) -> None:
         """The reply has come, or is waited for no longer."""
         if self.exchange is not None:
-            turn.timer((self.exchange.kind.value, self.terminal_id), None)
+            turn.timer((self.exchange.kind, self.terminal_id), None)
             self.exchange = None
 
     def wait(self, turn: Turn, phase: Phase, seconds: float) -> None:
         """Wait for the card, the PIN pad or the card's check."""
         self.phase = phase
         self.deadline = turn.now + round(seconds * SECOND)
-        turn.timer((phase.name, self.terminal_id), self.deadline)
+        turn.timer((phase, self.terminal_id), self.deadline)
 
     def waited(self, turn: Turn) -> None:
         """The card or the PIN pad has answered for the last time in this phase."""
-        turn.timer((self.phase.name, self.terminal_id), None)
+        turn.timer((self.phase, self.terminal_id), None)
 
     def save(self) -> Saved:
         """All that may change, to be given to `restore`."""

@@ -101,7 +101,7 @@ class LedgerAccount(Row):
         return self.debits - self.credits if self.normal == "debit" else self.credits - self.debits
 
 
-@table("transfer", key="transfer_id", indexed=("reference",))
+@table("transfer", key="transfer_id")
 class Transfer(Row):
     """A movement of money: `amount` fen from the credited to the debited account, on a settlement date (MMDD)."""
 

@@ -73,7 +73,8 @@ def reference(year: int, month: int, transmission: str, stan: str, acquirer: str
         year -= 1
     elif month == 12 and message_month == 1:
         year += 1
-    return f"{year:04d}{transmission}{stan}-{acquirer}"
+    # DE90 pads ids with zeros on the left, and some begin with one
+    return f"{year:04d}{transmission}{stan}-{acquirer.lstrip('0')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,7 @@ class MemberSession:
         if zone is None or which not in KEY_RESET_SECURITY or link != self.link:
             turn.send(link, INTERBANK.pack(self._reply(message, "0810", "30")))
             return
-        key = self._import(message, zone, KeyUsage.PIN_ENCRYPTION if which == PIN_KEY else KeyUsage.MAC_ALGORITHM_3)
+        key = self._import(message, zone, which)
         mac = message.get(128)
         if (
             key is None
@@ -271,11 +272,14 @@ class MemberSession:
         if self.ready:
             turn.timer((self.TIMER, self.switch_id), None)
 
-    def _import(self, message: Message, zone: ZoneKeys, usage: KeyUsage) -> KeyHandle | None:
+    def _import(self, message: Message, zone: ZoneKeys, which: str) -> KeyHandle | None:
         cryptogram = key_in_reset(message)
         if cryptogram is None:
             return None
-        algorithm = Algorithm.TDES_DOUBLE if len(cryptogram) == 16 else Algorithm.DES
+        is_double = len(cryptogram) == 16
+        algorithm = Algorithm.TDES_DOUBLE if is_double else Algorithm.DES
+        mac_usage = KeyUsage.MAC_ALGORITHM_3 if is_double else KeyUsage.MAC_ALGORITHM_1
+        usage = KeyUsage.PIN_ENCRYPTION if which == PIN_KEY else mac_usage
         try:
             return self._module.import_cryptogram(
                 usage, algorithm, cryptogram, self._module.load(zone.master_key), check_value=None

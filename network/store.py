@@ -44,9 +44,11 @@ class StoreError(Exception):
 class TableSpec:
     """What a row class says of its table.
 
-    `key` is the primary key's column, `unique` and `indexed` further columns to load by, `mutable` the columns
-    that `UnitOfWork.change` writes, `cached` whether rows stay in memory between turns (for tables that only
-    turns change and that are read in nearly every turn).
+    `key` is the primary key's column, `unique` further columns to load by, `indexed` columns to scan by: each plain,
+    or as ``column=value`` where only rows with that value are scanned for and stand in the index (a state that rows
+    leave again: the index stays small and finished rows cost nothing). `mutable` are the columns that
+    `UnitOfWork.change` writes; `cached` says whether rows stay in memory between turns (for tables that only turns
+    change and that are read in nearly every turn).
     """
 
     name: str
@@ -57,6 +59,7 @@ class TableSpec:
     cached: bool
     columns: tuple[str, ...]
     types: tuple[tuple[type[Any], bool], ...]
+    key_position: int
 
 
 class Row:
@@ -85,7 +88,7 @@ def table(
         row_class = cast(type[R], dataclass(slots=True, eq=False, repr=False)(cls))
         hints = get_type_hints(cls)
         columns = tuple(field.name for field in fields(row_class))  # type: ignore[arg-type]
-        for column in (key, *unique, *indexed, *mutable):
+        for column in (key, *unique, *(one.partition("=")[0] for one in indexed), *mutable):
             if column not in columns:
                 raise TypeError(f"table {name}: no column {column}")
         row_class.spec = TableSpec(
@@ -97,6 +100,7 @@ def table(
             cached=cached,
             columns=columns,
             types=tuple(_column_type(name, column, hints[column]) for column in columns),
+            key_position=columns.index(key),
         )
         return row_class
 
@@ -209,7 +213,15 @@ class Store:
             )
             for name, (kind, nullable) in zip(spec.columns, spec.types, strict=True)
         ]
-        return sa.Table(spec.name, self.metadata, *columns, sqlite_with_rowid=False)
+        table = sa.Table(spec.name, self.metadata, *columns, sqlite_with_rowid=False)
+        for one in spec.indexed:
+            name, equals, value = one.partition("=")
+            if equals:
+                where = table.c[name] == sa.literal_column(f"'{value}'")
+                sa.Index(
+                    f"ix_{spec.name}_{name}_{value}", table.c[spec.key], sqlite_where=where, postgresql_where=where
+                )
+        return table
 
     def unit_of_work(self) -> UnitOfWork:
         """The unit of work of the party's turns. There is one per process; it is not shared by threads."""
@@ -279,11 +291,11 @@ class UnitOfWork:
 
     def find(self, row: type[R], column: str, key: Key) -> R | None:
         """The row with this key: of what was loaded, else by a query of its own."""
-        known = self._by[row].get(column)
-        if known is None or key not in known:
+        try:
+            return self._by[row][column][key]  # type: ignore[return-value]
+        except KeyError:
             self.single_loads += 1
             return self.load(row, column, (key,))[key]
-        return cast("R | None", known[key])
 
     def scan(self, row: type[R], column: str, value: Key, limit: int) -> list[R]:
         """Rows whose `column` is `value` now, at most `limit`, ordered by key: for start-up and timers.
@@ -293,9 +305,13 @@ class UnitOfWork:
         self._touched.add(row)
         spec = row.spec
         statement = self._store.statements[row]
-        mark = "%s" if statement.any_array else "?"
+        if f"{column}={value!s}" in spec.indexed:
+            # the value as the index has it: no database uses a partial index for a parameter
+            mark, parameters = f"'{value!s}'", cast("tuple[object, ...]", ())
+        else:
+            mark, parameters = "%s" if statement.any_array else "?", (value,)
         sql = f"{statement.select}{self._quoted(column)} = {mark} ORDER BY {self._quoted(spec.key)} LIMIT {limit:d}"
-        found = [self._identify(row, record) for record in self._execute(sql, (value,))]
+        found = [self._identify(row, record) for record in self._execute(sql, parameters)]
         fresh = itertools.chain(self._inserted.get(row, ()), self._changed.get(row, {}).values())
         candidates = {statement.key_of(one): one for one in (*found, *cast("Iterable[R]", fresh))}
         kept = [candidates[key] for key in sorted(candidates) if getattr(candidates[key], column) == value]
@@ -374,7 +390,7 @@ class UnitOfWork:
     def _identify(self, row: type[R], record: Sequence[Value]) -> R:
         """The one object of this row, made from the record when it is not known yet."""
         spec = row.spec
-        key = cast(Key, record[spec.columns.index(spec.key)])
+        key = cast(Key, record[spec.key_position])
         known = self._by[row].setdefault(spec.key, {})
         found = known.get(key)
         if found is None:

@@ -30,20 +30,25 @@ from scenarios.processes import RunningNetwork
 from scenarios.wallet import read_wallet
 
 CARD: Final = 0
-"""Which card of the wallet is held to the phone."""
+"""Which card of the wallet ``fourparty pay`` holds to the phone."""
 
 SETTLE_SECONDS: Final = 0.3
 """How long after the payment its last messages may take to show."""
 
 
 class Payment(BaseModel):
-    """A payment asked of the counter: fen, and what is typed as the PIN (the right one when it is missing)."""
+    """A payment asked of the counter.
+
+    `amount` in fen; `pin` is what is typed, the right one when it is missing; `card` is the card's place in the wallet
+    and `atc` how often its chip has been used; without `terminal` the first phone takes it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     amount: Annotated[int, Field(gt=0, lt=10**12)]
     pin: Annotated[str | None, Field(pattern=r"^\d{4,12}$", repr=False)] = None
     terminal: str | None = None
+    card: Annotated[int, Field(ge=0)] = CARD
     atc: Annotated[int, Field(ge=0, le=65_535)] = 0
 
 
@@ -57,15 +62,17 @@ def routes_for(wallet: Path) -> Routes:
 
     def routes(service: Service) -> fastapi.APIRouter:
         router = fastapi.APIRouter(dependencies=[fastapi.Depends(service.operator)])
-        at_the_counter = asyncio.Lock()
+        busy: dict[str, asyncio.Lock] = {}
 
         @router.post("/payments")
         async def payment(wanted: Payment) -> Json:
             """Hold a demo card to a phone and take a payment; answers with the receipt."""
             held, chips = cards()
-            terminal = wanted.terminal or _first_phone(service)
-            card = demo.hold(demo.at_counter(held[CARD], wanted.atc), chips)
-            async with at_the_counter:
+            terminal = _phone(service, wanted.terminal)
+            if wanted.card >= len(held):
+                raise CommandError(f"the wallet has {len(held)} cards")
+            card = demo.hold(demo.at_counter(held[wanted.card], wanted.atc), chips)
+            async with busy.setdefault(terminal, asyncio.Lock()):
                 return await _take(service, terminal, card, wanted)
 
         return router
@@ -73,11 +80,13 @@ def routes_for(wallet: Path) -> Routes:
     return routes
 
 
-def _first_phone(service: Service) -> str:
-    links = [link for link in service.runtime.links if link.startswith("acquirer:")]
-    if not links:
+def _phone(service: Service, wanted: str | None) -> str:
+    linked = [link.partition(":")[2] for link in service.runtime.links if link.startswith("acquirer:")]
+    if wanted is not None and wanted not in linked:
+        raise CommandError("that phone has no link to the acquirer")
+    if not linked:
         raise CommandError("no phone has a link to the acquirer")
-    return links[0].partition(":")[2]
+    return wanted or linked[0]
 
 
 async def _take(service: Service, terminal: str, card: Any, wanted: Payment) -> Json:

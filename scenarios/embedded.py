@@ -22,7 +22,7 @@ from scenarios.processes import PORTS, Processes, address, check_ports
 FREE_TERMINALS: Final = 240
 """Terminals of a prepared network that are free for outside clients and scenarios."""
 
-COUNTER_PHONES: Final = 4
+COUNTER_PHONES: Final = 8
 """Terminals that the network's own device service has, for ``fourparty pay``."""
 
 _FILES: Final = {"issuer": "issuer", "switch": "switch", "acquirer": "acquirer", "merchant_device": "device"}

@@ -30,6 +30,7 @@ from switch.tables import (
     CANCELLED,
     DECLINED,
     PENDING,
+    REFUSED,
     REVERSED,
     SALE,
     SUSPENDED,
@@ -58,6 +59,7 @@ class Requests:
     ) -> None:
         self.routing = RoutingTable()
         self._currency = configuration.currency
+        self._switch_id = configuration.switch_id
         self._module = module
         self._zones = zones
         self._links = links
@@ -106,7 +108,7 @@ class Requests:
         get = fields.get
         transaction = Transaction(
             reference=reference,
-            status=PENDING if code is None else DECLINED,
+            status=PENDING if code is None else REFUSED,
             acquirer=sender,
             issuer=issuer,
             forwarder=get(33),
@@ -186,12 +188,6 @@ class Requests:
             self._post(turn, clock, transaction)
         fields[15] = transaction.settlement_date
         fields[100] = sender
-        if fields.get(33) != transaction.forwarder:
-            if transaction.forwarder is not None:
-                fields[33] = transaction.forwarder
-            else:
-                del fields[33]
-            mac_input = interbank_mac_input(message)
         self._links.send(turn, transaction.acquirer, message, mac_input)
 
     def timeout(self, turn: Turn, clock: Clock, reference: str) -> None:
@@ -225,7 +221,7 @@ class Requests:
 
     def _with_header(self, request: Message, found: Transaction, store: UnitOfWork, code: str) -> Message:
         rebuilt = self._rebuilt(store, found, code)
-        rebuilt.header = refusal.reply(request, code, found.settlement_date).header
+        rebuilt.header = refusal.header_of_reply(request)
         return rebuilt
 
     def _late(self, turn: Turn, transaction: Transaction, code: str) -> None:
@@ -300,11 +296,12 @@ class Requests:
         """The reply to a recorded request, from its row alone."""
         one = transaction
         pan, expiry = self._cards.unseal(store, one.reference, one.card)
-        approved = code == "00"
+        # otherwise it is the switch's own word
+        answered = one.status in (APPROVED, DECLINED)
         fields: dict[int, str | bytes | None] = {
             2: pan,
             3: one.processing_code,
-            4: f"{one.amount:012d}",
+            4: f"{one.amount:012d}" if one.amount or one.processing_code == SALE else None,
             7: one.transmission,
             11: one.stan,
             12: one.local_time,
@@ -315,15 +312,15 @@ class Requests:
             23: one.card_sequence,
             25: one.condition,
             32: one.acquirer,
-            33: one.forwarder,
+            33: one.issuer if answered else self._switch_id,
             37: one.rrn,
-            38: one.authorisation if approved else None,
+            38: one.authorisation if answered else None,
             39: code,
             41: one.terminal,
             42: one.merchant,
             49: one.currency,
-            54: one.balances if code == one.response_code else None,
-            55: one.chip_reply if code == one.response_code else None,
+            54: one.balances if answered else None,
+            55: one.chip_reply if answered else None,
             100: one.issuer,
         }
         return Message("0210", {n: value for n, value in fields.items() if value is not None})
@@ -338,7 +335,7 @@ class Requests:
         code: str,
         issuer: str | None = None,
     ) -> None:
-        reply = refusal.reply(message, code, clock.settlement_date)
+        reply = refusal.reply(message, code, self._switch_id, clock.settlement_date)
         if issuer is not None:
             reply[100] = issuer
         refusal.answer(turn, self._zones, link, sender, reply)

@@ -179,7 +179,7 @@ class Switch:
             self.links.due(turn, kind, name)
 
     def _refuse(self, turn: Turn, clock: Clock, one: _Arrived, code: str) -> None:
-        reply = refusal.reply(one.message, code, clock.settlement_date)
+        reply = refusal.reply(one.message, code, self.configuration.switch_id, clock.settlement_date)
         refusal.answer(turn, self._zones, one.link, one.sender, reply)
 
     def _undecodable(self, turn: Turn, link: LinkName, body: bytes) -> None:

@@ -22,10 +22,10 @@ REJECT_DESTINATION: Final = "00092"
 HEADER_LENGTH: Final = 46
 
 _REPEATED: Final = {
-    "0210": (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 33, 37, 41, 42, 49),
-    "0430": (2, 3, 4, 7, 11, 25, 32, 33, 37, 41, 42, 49),
+    "0210": (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49),
+    "0430": (2, 3, 4, 7, 11, 25, 32, 37, 41, 42, 49),
 }
-_REPEATED_OTHERWISE: Final = (2, 3, 4, 7, 11, 32, 33, 37, 41, 42, 49)
+_REPEATED_OTHERWISE: Final = (2, 3, 4, 7, 11, 32, 37, 41, 42, 49)
 
 
 class Clock(NamedTuple):
@@ -44,14 +44,20 @@ class Clock(NamedTuple):
         return cls(local.year, local.month, transmission, transmission[:4])
 
 
-def reply(request: Message, code: str, settlement_date: str) -> Message:
-    """The reply to a request with response code `code`, repeating what a reply of its type repeats."""
+def reply(request: Message, code: str, switch_id: str, settlement_date: str) -> Message:
+    """The switch's own reply to a request: response code `code`, and what a reply of its type repeats."""
     mti = f"{request.mti[:2]}{int(request.mti[2]) + 1}0"
     fields = {n: request[n] for n in _REPEATED.get(mti, _REPEATED_OTHERWISE) if n in request}
     fields[15] = settlement_date
+    fields[33] = switch_id
     fields[39] = code
+    return Message(mti, fields, header_of_reply(request))
+
+
+def header_of_reply(request: Message) -> InterbankHeader | None:
+    """The request's header with the ids swapped."""
     header = request.header
-    return Message(mti, fields, header.reply() if isinstance(header, InterbankHeader) else None)
+    return header.reply() if isinstance(header, InterbankHeader) else None
 
 
 def answer(turn: Turn, zones: Zones, link: LinkName, member_id: str, message: Message) -> None:

@@ -94,7 +94,7 @@ class Reversals:
             transaction.status = REVERSED
             self._post_back(turn, clock, transaction)
         else:
-            # Declined: there is nothing to reverse. Timed out: the switch's own advice is on its way.
+            # Declined or refused: there is nothing to reverse. Timed out: the switch's own advice is on its way.
             return
         if transaction.processing_code == SALE:
             self._pass_on(turn, clock, message, transaction)
@@ -222,7 +222,7 @@ class Reversals:
         code: str,
         issuer: str | None = None,
     ) -> None:
-        reply = refusal.reply(message, code, clock.settlement_date)
+        reply = refusal.reply(message, code, self._switch_id, clock.settlement_date)
         if issuer is not None:
             reply[100] = issuer
         refusal.answer(turn, self._zones, link, sender, reply)

@@ -17,6 +17,10 @@ PENDING: Final = "pending"
 
 APPROVED: Final = "approved"
 DECLINED: Final = "declined"
+"""What the issuer answered."""
+
+REFUSED: Final = "refused"
+"""The switch declined it itself; no issuer has seen it."""
 
 TIMED_OUT: Final = "timed out"
 """The issuer did not answer in time: the acquirer was answered 98."""
@@ -61,7 +65,7 @@ class Route(Row):
 @table(
     "switch_transaction",
     key="reference",
-    indexed=("status",),
+    indexed=("status=pending",),
     mutable=(
         "status",
         "response_code",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from network.iso8583.message import Message, Value
 
@@ -13,6 +14,11 @@ _NETWORK_MANAGEMENT = frozenset(("0800", "0810", "0820", "0830"))
 _KEPT = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefghijklmnopqrstuvwxyz ,."
 _DROPPED = bytes(set(range(256)) - set(_KEPT))
 _UPPER = bytes(range(256)).upper()
+_LENGTHS = tuple(f" {length:02d}" for length in range(1000))
+_MOST_SHAPES = 256
+
+_Join: TypeAlias = Callable[[str, Mapping[int, Value]], str]
+_joins: dict[tuple[int, ...], _Join] = {}
 
 
 def interbank_mac_input(message: Message) -> bytes:
@@ -31,32 +37,36 @@ def interbank_mac_input(message: Message) -> bytes:
         and full stop, runs of spaces collapsed. A key reset (0800 to 0830 with DE70 101) has an order of its own.
     """
     fields = message.fields
-    order: tuple[int, ...] = _ORDER
-    if fields.get(70) == "101" and message.mti in _NETWORK_MANAGEMENT:
-        order = _KEY_RESET_ORDER
+    is_reset = fields.get(70) == "101" and message.mti in _NETWORK_MANAGEMENT
+    shape = (is_reset, *fields)
+    join = _joins.get(shape) or _compile(shape)
     try:
-        text = _joined(message.mti, fields, order)
+        text = join(message.mti, fields)
     except TypeError:
         text = ""
     if not (text and text.isascii()):
         # Every element here is ASCII in a regular message; bytes and Chinese count by their bytes.
-        text = _joined(message.mti, {n: _bytewise(fields[n]) for n in order if n in fields}, order)
+        text = join(message.mti, {n: _bytewise(fields[n]) for n in fields})
     data = text.encode("latin-1").translate(_UPPER, _DROPPED)
     return b" ".join(data.split()) if b"  " in data or data[-1:] == b" " else data
 
 
-def _joined(mti: str, fields: Mapping[int, Value], order: tuple[int, ...]) -> str:
-    parts: list[Value] = [mti]
-    for number in order:
-        if number in fields:
-            value = fields[number]
-            if number in _WITH_LENGTH:
-                parts.append(f" {len(value):02d}")
-                parts.append(value)
-            else:
-                parts.append(" ")
-                parts.append(value if number != 90 else value[:20])
-    return "".join(parts)  # type: ignore[arg-type] # bytes among them are the TypeError that the caller expects
+def _compile(shape: tuple[int, ...]) -> _Join:
+    """One expression that joins what takes part of the elements in `shape`; bytes among them are a TypeError."""
+    is_reset, *present = shape
+    parts = ["mti"]
+    for number in _KEY_RESET_ORDER if is_reset else _ORDER:
+        if number in present:
+            element = f"fields[{number}]" if number != 90 else "fields[90][:20]"
+            parts.append(f"LENGTHS[len(fields[{number}])]" if number in _WITH_LENGTH else "' '")
+            parts.append(element)
+    source = f"lambda mti, fields: ''.join(({', '.join(parts)},))"
+    join: _Join = eval(source, {"LENGTHS": _LENGTHS})  # noqa: S307 - made of the numbers of elements only
+    # bytes from the wire choose the shape: what is kept is bounded
+    if len(_joins) >= _MOST_SHAPES:
+        _joins.clear()
+    _joins[shape] = join
+    return join
 
 
 def _bytewise(value: Value) -> str:

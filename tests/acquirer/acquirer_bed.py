@@ -98,7 +98,9 @@ class Terminal:
         assert self.keys is not None
         return self.module.encrypt_pin(self.keys.pik, pin, pan, pin_format)
 
-    def sale_message(self, amount: int = 1250, *, pin: str | None = PIN, pan: str = PAN, **changes: Value | None) -> Message:
+    def sale_message(
+        self, amount: int = 1250, *, pin: str | None = PIN, pan: str = PAN, **changes: Value | None
+    ) -> Message:
         fields: dict[int, Value] = {
             2: pan,
             3: "000000",
@@ -340,7 +342,7 @@ class Bed:
         self.now = end
         return others
 
-    def command(self, name: str, **arguments: Json) -> Json | CommandError | None:
+    def command(self, name: str, /, **arguments: Json) -> Json | CommandError | None:
         """Give a command and let the switch answer; None while it is not answered."""
         self.tickets += 1
         self.pump(self.take(Work([], [], [Command(name, arguments, self.tickets)], [])))

@@ -324,6 +324,16 @@ def test_magnetic_stripe_of_a_card_without_a_chip(bed: Bed) -> None:
     assert bed.code(card.sale(100, de55=bytes.fromhex("9F2608") + bytes(8))) == "30"
 
 
+def test_what_a_stripe_card_uses_up_outlives_the_process(bed: Bed) -> None:
+    card = bed.new_card(service_code="101", is_chip=False, limits=Limits(daily_count=1))
+    stripe: dict[str, str | bytes | None] = {"de22": "021", "de35": card.issued.track2}
+    codes = []
+    for pin in (None, None, "000000", "000000", PIN, "000000", "000000", "000000", PIN):
+        codes.append(bed.code(card.sale(100, pin, **stripe)))
+        bed.restart()
+    assert codes == ["00", "65", "55", "55", "65", "55", "55", "55", "75"]
+
+
 def test_a_number_may_be_keyed_in_where_the_card_is_meant_for_it(bed: Bed) -> None:
     card = bed.new_card(manual_entry=True)
     assert bed.code(card.sale(100, de22="011", de55=None)) == "00"

@@ -185,7 +185,7 @@ def test_a_request_of_another_kind_is_not_supported(bed: Bed) -> None:
     assert (reply.mti, reply[39]) == ("0110", "40")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_message_whatever_stops_the_issuer(bed: Bed, data: st.DataObject) -> None:
     """Samples with right MACs and elements taken away, swapped or replaced by others of the dialect."""
@@ -215,7 +215,7 @@ def test_no_message_whatever_stops_the_issuer(bed: Bed, data: st.DataObject) -> 
         assert INTERBANK.unpack(answer).text(39)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5), st.integers(0, 2**32))
 def test_junk_beside_a_good_sale(bed: Bed, junk: list[bytes], seed: int) -> None:
     card = getattr(bed, "fuzzed", None) or bed.new_card()

@@ -54,13 +54,13 @@ def test_a_card_is_numbered_and_written(bed: Bed, length: int) -> None:
     assert chip_personalisation(card).track2 == card.chip_track2
 
 
-def test_cvv_and_pvv_are_those_of_an_independent_library(bed: Bed) -> None:
+def test_cvv_and_pin_offset_are_those_of_an_independent_library(bed: Bed) -> None:
     """psec computes them from the same clear keys."""
     cvk, pvk = bytes(range(16)), bytes(range(32, 48))
     load = bed.module.import_clear
     keys = add_key_set(bed.unit, bed.module, "known")
     keys.cvk = load(KeyUsage.CARD_VERIFICATION, Algorithm.TDES_DOUBLE, cvk).block
-    keys.pvk = load(KeyUsage.PIN_VERIFICATION_PVV, Algorithm.TDES_DOUBLE, pvk).block
+    keys.pvk = load(KeyUsage.PIN_VERIFICATION_IBM_3624, Algorithm.TDES_DOUBLE, pvk).block
     open_account(bed.unit, account_id="a", now=bed.now)
     card = issue_card(
         bed.unit,
@@ -76,7 +76,8 @@ def test_cvv_and_pvv_are_those_of_an_independent_library(bed: Bed) -> None:
     assert row is not None
     assert card.track2[-3:] == psec.cvv.generate_cvv(cvk, card.pan, "3012", "220")
     assert card.chip_track2[-3:] == psec.cvv.generate_cvv(cvk, card.pan, "3012", "999")
-    assert row.pvv == psec.pin.generate_visa_pvv(pvk, "1", PIN[:4], card.pan)
+    offset = psec.pin.generate_ibm3624_offset(pvk, "0123456789012345", PIN, card.pan, 0, 16, "F")
+    assert row.pin_offset == offset
 
 
 def test_numbers_that_are_taken_are_passed_over(bed: Bed) -> None:

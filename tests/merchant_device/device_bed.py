@@ -52,7 +52,9 @@ _AID = bytes.fromhex("A000000333010101")
 class ScriptedCard:
     """A QuickPass card with a fixed cryptogram; what it does is set by its attributes."""
 
-    def __init__(self, pan: str = PAN, *, pin: bool = True, checks: bytes = b"\x90\x00", leaves_after: int = 99) -> None:
+    def __init__(
+        self, pan: str = PAN, *, pin: bool = True, checks: bytes = b"\x90\x00", leaves_after: int = 99
+    ) -> None:
         track2 = f"{pan}=30122200000000"
         self.checks = checks
         self.leaves_after = leaves_after

@@ -77,6 +77,26 @@ def test_a_sign_on_without_answer():
     assert bed.phone().status == SIGNED_ON
 
 
+@pytest.mark.parametrize("how", ["time", "link", "crash"])
+def test_a_lost_answer_to_a_sign_on_costs_no_sale(how):
+    bed = Bed(configuration=Configuration(sign_on_at_start=False))
+    bed.ask("sign_on")
+    bed.held.add("acquirer")
+    ticket = bed.command("sign_on")
+    bed.settle()
+    bed.acquirer.take(bed.sent.popleft()[1])
+    bed.held.clear()
+    if how == "time":
+        bed.pass_time(21)
+    elif how == "link":
+        bed.links(False)
+        bed.links(True)
+    else:
+        bed.restart()
+    assert how == "crash" or bed.answer(ticket)["outcome"] == "unknown"
+    assert bed.ask("sale", amount=1)["outcome"] == "approved"
+
+
 def damaged(message: Message) -> None:
     if 62 in message:
         download = message.binary(62)

@@ -67,9 +67,21 @@ class Chaos:
         if fate > 0.9:
             place = self.random.randrange(len(body))
             body = body[:place] + bytes([body[place] ^ self.random.randrange(1, 256)]) + body[place + 1 :]
-        elif fate > 0.8 and queue:
+        elif fate > 0.85:
+            body = self.forged(body)
+        elif fate > 0.75 and queue:
             return self.pick(queue)
         return link, body
+
+    def forged(self, body: bytes) -> bytes:
+        """A no turned into a yes, or a yes into a no, by somebody without the key."""
+        try:
+            message = TERMINAL.unpack(body)
+        except DecodeError:
+            return body
+        if 39 in message:
+            message[39] = "51" if message[39] == "00" else "00"
+        return TERMINAL.pack(message)
 
     def answer(self, link: str, body: bytes) -> None:
         try:

@@ -72,6 +72,7 @@ class Peer:
             self.network_management.append(message)
             self.unit.commit()
         else:
+            assert self.mac_is_right(message)
             self.received.append(message)
         return [sent for _, sent in turn.sent]
 
@@ -153,9 +154,9 @@ class Peer:
 
     def answer(self, request: Message, code: str = "00", **changes: object) -> bytes:
         """An issuer's 0210 to a forwarded 0200, or its 0430 to an advice."""
-        repeated = (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 33, 37, 41, 42, 49)
+        repeated = (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49)
         fields: dict[int, object] = {n: request[n] for n in repeated if n in request}
-        fields[39] = code
+        fields |= {33: self.member_id, 39: code}
         if request.mti == "0200" and code == "00":
             fields |= {38: "A1B2C3", 54: "1001156C000000098750", 55: bytes.fromhex("910A0102030405060708") + b"00"}
         mti = "0210" if request.mti == "0200" else "0430"
@@ -272,7 +273,7 @@ class World:
             self.exchange(*replies)
         self.now = end
 
-    def command(self, name: str, **arguments: Json) -> object:
+    def command(self, name: str, /, **arguments: Json) -> object:
         ticket = next(self.tickets)
         sent = self.turn(commands=[Command(name, arguments, ticket)])
         replies = [(self.peers[link], reply) for link, body in sent for reply in self.hand(link, body)]
@@ -280,12 +281,11 @@ class World:
         return self.answers[ticket]
 
     def taken(self, peer: Peer) -> list[Message]:
-        """What the member received since it was last asked; every MAC is right."""
+        """What the member received since it was last asked; its MACs were right when it came."""
         messages, peer.received = peer.received, []
         for message in messages:
             assert isinstance(message.header, InterbankHeader)
             assert (message.header.source, message.header.destination) == (SWITCH_ID, peer.member_id)
-            assert peer.mac_is_right(message)
         return messages
 
     def transactions(self) -> list[sa.Row[tuple[object, ...]]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from switch_world import World
 
@@ -91,8 +94,8 @@ def test_advices_survive_the_process(world: World) -> None:
     assert sent(world) == []
 
 
-def test_no_more_than_a_window_is_on_its_way(tmp_path: object) -> None:
-    world = World(sqlite_url(tmp_path / "switch.db"), advice_window=4)  # type: ignore[operator]
+def test_no_more_than_a_window_is_on_its_way(tmp_path: Path) -> None:
+    world = World(sqlite_url(tmp_path / "switch.db"), advice_window=4)
     world.sign_on()
     world.exchange(*((world.acquirer, world.acquirer.sale(stan)) for stan in range(1, 12)))
     world.taken(world.issuer)
@@ -109,8 +112,8 @@ def test_no_more_than_a_window_is_on_its_way(tmp_path: object) -> None:
     assert all(row.pending_for is None for row in world.advices())
 
 
-def test_advices_that_are_never_answered_do_not_hold_up_the_others(tmp_path: object) -> None:
-    world = World(sqlite_url(tmp_path / "switch.db"), advice_window=2)  # type: ignore[operator]
+def test_advices_that_are_never_answered_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    world = World(sqlite_url(tmp_path / "switch.db"), advice_window=2)
     world.sign_on()
     timed_out(world, 1, 2, 3, 4, 5)
     seen: set[str] = set()
@@ -141,7 +144,7 @@ def test_own_trace_numbers_differ_and_survive_a_restart(world: World) -> None:
         ("0430 without an advice", {"de39": None}),
     ],
 )
-def test_answers_without_an_advice_are_dropped(world: World, reason: str, changes: dict[str, object]) -> None:
+def test_answers_without_an_advice_are_dropped(world: World, reason: str, changes: dict[str, Any]) -> None:
     timed_out(world, 1)
     (advice,) = [message for message in world.taken(world.issuer) if message.mti == "0420"]
     world.exchange((world.issuer, world.issuer.answer(advice, **changes)))

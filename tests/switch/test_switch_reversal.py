@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from switch_world import PAN, World
 
 from network.iso8583 import INTERBANK, Message
+from network.party import LinkChange
 
 
 def sale(world: World, stan: int = 1, amount: int = 1250) -> Message:
@@ -173,7 +176,7 @@ def test_a_copy_of_the_original_after_its_reversal_is_declined(world: World) -> 
         ("A0", {}),
     ],
 )
-def test_reversals_that_are_refused_change_nothing(world: World, code: str, changes: dict[str, object]) -> None:
+def test_reversals_that_are_refused_change_nothing(world: World, code: str, changes: dict[str, Any]) -> None:
     approved(world)
     body = world.acquirer.reversal(2, of=1, **changes)
     if code == "A0":
@@ -207,8 +210,6 @@ def test_two_reversals_under_one_identity_both_reach_the_issuer(world: World) ->
 def test_an_advice_goes_on_while_the_acquirer_is_gone(world: World) -> None:
     sale(world)
     world.acquirer.lost()
-    from network.party import LinkChange
-
     world.exchange(links=[LinkChange(world.acquirer.link, False)])
     world.advance(21)
     assert world.taken(world.acquirer) == []

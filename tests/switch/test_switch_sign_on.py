@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,7 +14,8 @@ from network.party import LinkChange
 
 def request(world: World, fields: dict[int, str | bytes], member_id: str | None = None) -> bytes:
     header = InterbankHeader(destination=SWITCH_ID, source=member_id or world.acquirer.member_id)
-    return INTERBANK.pack(Message("0820", {7: "1123100000", 11: "000009", 33: "01020000"} | fields, header))
+    common: dict[int, str | bytes] = {7: "1123100000", 11: "000009", 33: "01020000"}
+    return INTERBANK.pack(Message("0820", common | fields, header))
 
 
 def same_keys(world: World) -> bool:
@@ -60,7 +62,7 @@ def test_the_echo_is_repeated_until_the_member_has_signed_on(world: World) -> No
     assert world.issuer.network_management == []
 
 
-def test_further_dialled_links_are_configured(tmp_path: object) -> None:
+def test_further_dialled_links_are_configured(tmp_path: Path) -> None:
     world = World(f"sqlite:///{tmp_path}/switch.db", dialled={"line-7": "03090000"})
     world.issuer.link = "line-7"
     world.peers["line-7"] = world.issuer
@@ -214,14 +216,14 @@ def test_a_turn_that_is_rolled_back_leaves_the_links_as_they_were(world: World) 
     sign_off = request(world, {70: "002"})
     bad = INTERBANK.unpack(world.acquirer.sale(1))
     original = world.switch._requests.request
-    world.switch._requests.request = _raise  # type: ignore[method-assign]
+    world.switch._requests.request = _raise  # type: ignore[method-assign, assignment]
     world.turn((world.issuer, request(world, {70: "301"}, "03090000")), (world.acquirer, INTERBANK.pack(bad)))
     assert [type(failure.error) for failure in world.failures] == [ZeroDivisionError]  # type: ignore[attr-defined]
     world.failures.clear()
     assert world.switch.links.sessions.keys() == sessions.keys()
     world.turn((world.acquirer, sign_off), (world.acquirer, INTERBANK.pack(bad)))
     assert world.switch.links.sessions.keys() == {"03090000"}
-    world.switch._requests.request = original  # type: ignore[method-assign]
+    world.switch._requests.request = original  # type: ignore[method-assign, assignment]
     world.sign_on(world.acquirer)
     assert same_keys(world)
 
