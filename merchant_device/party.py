@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from merchant_device.clock import Clock
 from merchant_device.configuration import Configuration
@@ -45,13 +45,8 @@ _COMMANDS: Final = {
 }
 
 
-class _Arrived(NamedTuple):
-    """A body, whose it is, and what it unpacks to where it is the acquirer's."""
-
-    kind: str
-    terminal: Terminal
-    body: bytes
-    message: Message | None
+_Arrived: TypeAlias = tuple[str, Terminal, bytes, Message | None]
+"""The kind of link, whose it is, the body, and what it unpacks to where it is the acquirer's."""
 
 
 class MerchantDevice:
@@ -149,11 +144,13 @@ class MerchantDevice:
             terminal = self._terminals.get(identifier)
             if terminal is not None:
                 self._may_need(terminal, sales)
-        if not all(received.link in self._routes for received in turn.inbox):
-            self._introduce(turn)
         arrived: list[_Arrived] = []
         for link, body in turn.inbox:
             route = self._routes.get(link)
+            if route is None:
+                # nothing has been heard of this phone since the process began, or it is none
+                self._known(turn, link.partition(":")[2])
+                route = self._routes.get(link)
             if route is None:
                 self._drop("unknown link")
                 continue
@@ -170,18 +167,11 @@ class MerchantDevice:
             elif terminal.phase is Phase.AUTHENTICATION:
                 self._may_need(terminal, sales)
             phones.append(terminal.terminal_id)
-            arrived.append(_Arrived(kind, terminal, body, message))
+            arrived.append((kind, terminal, body, message))
         self._phones = turn.store.load(Phone, "terminal_id", phones)
         if sales:
             turn.store.load(Sale, "reference", sales)
         return arrived
-
-    def _introduce(self, turn: Turn) -> None:
-        """Something has come over links of phones that have not been heard of since the process began."""
-        names = [received.link.partition(":")[2] for received in turn.inbox]
-        turn.store.load(Phone, "terminal_id", names)
-        for name in names:
-            self._known(turn, name)
 
     @staticmethod
     def _may_need(terminal: Terminal, sales: list[str]) -> None:

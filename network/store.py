@@ -91,6 +91,10 @@ def table(
         for column in (key, *unique, *(one.partition("=")[0] for one in indexed), *mutable):
             if column not in columns:
                 raise TypeError(f"table {name}: no column {column}")
+        for column in mutable:
+            if column in (key, *unique):
+                # rows are known by it: a change would leave them known by the old value
+                raise TypeError(f"table {name}: column {column}, which rows are loaded by, cannot be mutable")
         row_class.spec = TableSpec(
             name=name,
             key=key,
@@ -117,10 +121,11 @@ def _column_type(name: str, column: str, hint: object) -> tuple[type[Any], bool]
     raise TypeError(f"table {name}: column {column} must be int, str, bytes or one of them or None")
 
 
-_SQL_TYPES: dict[type[Any], type[sa.types.TypeEngine[Any]]] = {
-    int: sa.BigInteger,
-    str: sa.Text,
-    bytes: sa.LargeBinary,
+# PostgreSQL sorts text by the server's locale unless told otherwise: both databases and Python sort by code point
+_SQL_TYPES: dict[type[Any], sa.types.TypeEngine[Any]] = {
+    int: sa.BigInteger(),
+    str: sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+    bytes: sa.LargeBinary(),
 }
 
 
@@ -177,7 +182,10 @@ class Store:
     """
 
     def __init__(self, url: str, rows: Sequence[type[Row]], *, durable: bool = True) -> None:
-        self.url = sa.make_url(url)
+        try:
+            self.url = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise StoreError("the database is not given as a URL such as sqlite:///party.db") from error
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         in_memory = self.is_sqlite and self.url.database in (None, "", ":memory:")
         options: dict[str, Any] = {}
@@ -196,7 +204,7 @@ class Store:
                 sa.event.listen(self.engine, "connect", _sqlite_pragmas(durable))
             self.metadata.create_all(self.engine)
             self._connection = self.engine.connect()
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, ImportError) as error:
             raise StoreError(f"cannot open {self.url.render_as_string()}: {_reason(error)}") from error
         self.statements = {row: _Statements(row.spec, table, self.engine.dialect) for row, table in self.tables.items()}
 
@@ -310,7 +318,9 @@ class UnitOfWork:
             mark, parameters = f"'{value!s}'", cast("tuple[object, ...]", ())
         else:
             mark, parameters = "%s" if statement.any_array else "?", (value,)
-        sql = f"{statement.select}{self._quoted(column)} = {mark} ORDER BY {self._quoted(spec.key)} LIMIT {limit:d}"
+        # rows that this turn changed may no longer count: without more in reserve they would hide others
+        most = limit + len(self._changed.get(row, ()))
+        sql = f"{statement.select}{self._quoted(column)} = {mark} ORDER BY {self._quoted(spec.key)} LIMIT {most:d}"
         found = [self._identify(row, record) for record in self._execute(sql, parameters)]
         fresh = itertools.chain(self._inserted.get(row, ()), self._changed.get(row, {}).values())
         candidates = {statement.key_of(one): one for one in (*found, *cast("Iterable[R]", fresh))}
@@ -366,7 +376,8 @@ class UnitOfWork:
         self._forget(everything=False)
 
     def rollback(self) -> None:
-        """Drop what was inserted and changed, and forget every row of this turn's tables."""
+        """Drop what was inserted and changed, and forget every row, since any may have been changed in memory."""
+        self._touched.update(self._by)
         self._forget(everything=True)
 
     def _forget(self, *, everything: bool) -> None:
@@ -425,7 +436,10 @@ class UnitOfWork:
     @staticmethod
     def _translated(error: Exception) -> Exception:
         """The database's own failures as StoreError; a statement that it refuses is the turn's failure."""
-        if type(error).__name__ in ("OperationalError", "InterfaceError", "AdminShutdown", "DiskFull"):
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        # a plain DatabaseError is SQLite's word for a file that is damaged or no database
+        is_broken = kinds & {"OperationalError", "InterfaceError"} or type(error).__name__ == "DatabaseError"
+        if is_broken or "closed database" in str(error):
             return StoreError(f"database failed: {_reason(error)}")
         return error
 
