@@ -7,6 +7,8 @@ kind (a retry with another length) goes to a heap instead, so that the order hol
 from __future__ import annotations
 
 import heapq
+import itertools
+from operator import itemgetter
 
 from network.party import Instant, TimerKey
 
@@ -50,24 +52,28 @@ class Deadlines:
         return min(times, default=None)
 
     def pop_due(self, now: Instant, limit: int) -> list[TimerKey]:
-        """Take at most `limit` timers that are due at `now`, those of a kind in order of time."""
-        due: list[TimerKey] = []
+        """Take at most `limit` timers that are due at `now`, in order of time."""
+        due: list[tuple[Instant, TimerKey]] = []
         for kind, queue in self._queues.items():
-            expired: list[str] = []
-            for name, at in queue.items():
-                if at > now or len(due) + len(expired) >= limit:
+            for name, at in itertools.islice(queue.items(), limit):
+                if at > now:
                     break
-                expired.append(name)
-            for name in expired:
-                del queue[name]
-                due.append((kind, name))
+                due.append((at, (kind, name)))
         self._drop_stale()
-        while self._early and self._early[0][0] <= now and len(due) < limit:
-            _, key = heapq.heappop(self._early)
-            del self._early_at[key]
-            due.append(key)
+        for _ in range(limit):
+            if not self._early or self._early[0][0] > now:
+                break
+            due.append(heapq.heappop(self._early))
+            del self._early_at[due[-1][1]]
             self._drop_stale()
-        return due
+        due.sort(key=itemgetter(0))
+        for _, (kind, name) in due[:limit]:
+            self._queues[kind].pop(name, None)
+        for at, key in due[limit:]:
+            if key[1] not in self._queues[key[0]]:
+                self._early_at[key] = at
+                heapq.heappush(self._early, (at, key))
+        return [key for _, key in due[:limit]]
 
     def _drop_stale(self) -> None:
         while self._early and self._early_at.get(self._early[0][1]) != self._early[0][0]:

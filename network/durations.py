@@ -37,6 +37,7 @@ class Durations:
     def record(self, microseconds: int, times: int = 1) -> None:
         """Count a duration."""
         if microseconds > 1023:
+            microseconds = min(microseconds, LONGEST_US)
             shift = microseconds.bit_length() - 10
             microseconds = microseconds >> shift << shift
         elif microseconds < 0:
@@ -60,6 +61,7 @@ class Durations:
         if not self.counts:
             return Summary(0, 0, 0, 0, 0)
         histogram = self.histogram()
-        p50, p95, p99 = (int(histogram.get_value_at_percentile(p)) for p in (50, 95, 99))
-        longest = max(self.counts)
-        return Summary(histogram.get_total_count(), p50, p95, min(p99, longest), longest)
+        # HdrHistogram answers with the upper end of a bucket, which may lie beyond the longest that was seen
+        longest = min(max(self.counts), LONGEST_US)
+        p50, p95, p99 = (min(int(histogram.get_value_at_percentile(p)), longest) for p in (50, 95, 99))
+        return Summary(histogram.get_total_count(), p50, p95, p99, longest)

@@ -13,7 +13,17 @@ MAX_BODY: Final = 8192
 
 
 class FramingError(Exception):
-    """The stream does not hold a frame; the message says what was wrong with its length."""
+    """The stream does not hold a frame; the message says what was wrong with its length.
+
+    Attributes
+    ----------
+    bodies : list of bytes
+        What stood whole before it in the stream, in order.
+    """
+
+    def __init__(self, reason: str, bodies: list[bytes] | None = None) -> None:
+        super().__init__(reason)
+        self.bodies = bodies or []
 
 
 class Framing(Protocol):
@@ -23,7 +33,13 @@ class Framing(Protocol):
         """The bytes that carry `body`; FramingError when it is too long for the framing."""
 
     def split(self, buffer: bytearray) -> list[bytes]:
-        """Take every whole body out of the front of `buffer`; what is not whole yet stays there."""
+        """Take every whole body out of the front of `buffer`; what is not whole yet stays there.
+
+        Raises
+        ------
+        FramingError
+            No frame begins after the bodies that the error carries; `buffer` is of no use any more.
+        """
 
 
 class TerminalFraming:
@@ -37,12 +53,12 @@ class TerminalFraming:
 
     def split(self, buffer: bytearray) -> list[bytes]:
         """See `Framing`."""
-        bodies = []
+        bodies: list[bytes] = []
         position, end = 0, len(buffer)
         while end - position >= 2:
             length = buffer[position] << 8 | buffer[position + 1]
             if length > MAX_BODY:
-                raise FramingError(f"length {length} exceeds {MAX_BODY}")
+                raise FramingError(f"length {length} exceeds {MAX_BODY}", bodies)
             if end - position - 2 < length:
                 break
             position += 2
@@ -64,15 +80,15 @@ class MemberFraming:
 
     def split(self, buffer: bytearray) -> list[bytes]:
         """See `Framing`."""
-        bodies = []
+        bodies: list[bytes] = []
         position, end = 0, len(buffer)
         while end - position >= 4:
             prefix = buffer[position : position + 4]
             if not prefix.isdigit():
-                raise FramingError("the length prefix is not four digits")
+                raise FramingError("the length prefix is not four digits", bodies)
             length = int(prefix)
             if length > MAX_BODY:
-                raise FramingError(f"length {length} exceeds {MAX_BODY}")
+                raise FramingError(f"length {length} exceeds {MAX_BODY}", bodies)
             if end - position - 4 < length:
                 break
             position += 4

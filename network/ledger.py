@@ -19,7 +19,7 @@ CNY: Final = "156"
 """ISO 4217 numeric code of the yuan, as DE49 carries it."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Money:
     """An amount of money.
 
@@ -52,12 +52,28 @@ class Money:
             raise ValueError(f"currencies {self.currency} and {other.currency} cannot be mixed")
 
     def __add__(self, other: Money) -> Money:
+        if not isinstance(other, Money):
+            return NotImplemented
         self._same(other)
         return Money(self.fen + other.fen, self.currency)
 
     def __sub__(self, other: Money) -> Money:
+        if not isinstance(other, Money):
+            return NotImplemented
         self._same(other)
         return Money(self.fen - other.fen, self.currency)
+
+    def __lt__(self, other: Money) -> bool:
+        if not isinstance(other, Money):
+            return NotImplemented
+        self._same(other)
+        return self.fen < other.fen
+
+    def __le__(self, other: Money) -> bool:
+        if not isinstance(other, Money):
+            return NotImplemented
+        self._same(other)
+        return self.fen <= other.fen
 
     def __str__(self) -> str:
         sign, fen = ("-", -self.fen) if self.fen < 0 else ("", self.fen)
@@ -77,7 +93,7 @@ class Money:
         whole = whole.removeprefix("-")
         digits = whole.isascii() and whole.isdigit()
         if not digits or len(whole) > 12 or (dot and not (cents.isascii() and cents.isdigit() and len(cents) <= 2)):
-            raise ValueError(f"{text!r} is not an amount in yuan such as 12.50")
+            raise ValueError(f"{text[:40]!r} is not an amount in yuan such as 12.50")
         return cls(sign * (int(whole) * 100 + int(cents.ljust(2, "0") or "0")), currency)
 
 
@@ -151,7 +167,7 @@ def post(
         raise ValueError(f"a transfer moves a positive amount, not {amount.fen}")
     if not debit.currency == credit.currency == amount.currency:
         raise ValueError(f"transfer {transfer_id} mixes currencies")
-    if debit is credit:
+    if debit.account_id == credit.account_id:
         raise ValueError(f"transfer {transfer_id} debits and credits one account")
     transfer = Transfer(
         transfer_id,

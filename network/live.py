@@ -259,10 +259,13 @@ class LiveRuntime:
     def _arrived(self, connection: _Connection, bodies: list[bytes]) -> None:
         link = connection.name
         now = time.perf_counter()
+        instant = self._now()
         inbox = self._work.inbox
         for body in bodies:
             inbox.append(Received(link, body))
             self._arrivals.append(now)
+            # only what crossed a network: what a card or a PIN pad says is remembered nowhere
+            self.trace.append(Traced(instant, link, True, body))
         if len(inbox) >= QUEUE_LIMIT:
             connection.pause()
             self._paused.add(connection)
@@ -286,8 +289,6 @@ class LiveRuntime:
             return
         self.turns += 1
         self.events += len(work)
-        if work.inbox:
-            self.trace.extend([Traced(now, link, True, body) for link, body in work.inbox])
         try:
             failures = take_turn(self.party, now, self._random, self._unit, work, self._deliver)
         except StoreError as error:
@@ -341,11 +342,11 @@ class LiveRuntime:
                 endpoint(body, self._answer_from(link))
             else:
                 outgoing.setdefault(link, []).append(body)
-                self.trace.append(Traced(turn.now, link, False, body))
         for link, bodies in outgoing.items():
             connection = self._links.get(link)
             if connection is not None:
                 connection.send(bodies)
+                self.trace.extend([Traced(turn.now, link, False, body) for body in bodies])
         for ticket, result in turn.answers:
             answered = self._waiting.pop(ticket, None)
             if answered is not None:

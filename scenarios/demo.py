@@ -59,7 +59,7 @@ _MERCHANTS: Final = (
     ("Lily's Noodles", "Shanghai", "5814"),
     ("张家鱼铺", "上海", "5422"),
 )
-_DISTINGUISHED: Final = {3: "lost", 7: "blocked", 11: "poor", 19: "poor"}
+DISTINGUISHED: Final = {3: "lost", 7: "blocked", 11: "poor", 19: "poor"}
 """Places in the wallet of cards that will be declined."""
 
 
@@ -229,7 +229,7 @@ def seed(
         balance = POOR_BALANCE if number == PUBLISHED_CARDS - 1 else PUBLISHED_BALANCE
         published.append(_issue(unit, modules["issuer"], random, now, f"card-{number + 1:03d}", balance, imk))
     for number in range(cards):
-        fate = _DISTINGUISHED.get(number % 100, "active")
+        fate = DISTINGUISHED.get(number % 100, "active")
         balance = POOR_BALANCE if fate == "poor" else random.randrange(20_000_000, 90_000_000)
         status = fate if fate in issuer.tables.CARD_STATUSES else issuer.tables.ACTIVE
         name = f"shopper-{number + 1:04d}"
@@ -274,8 +274,14 @@ def iso_time(instant: Instant) -> str:
 
 _PENDING: Final[Mapping[str, Sequence[tuple[type[Row], str, tuple[str, ...]]]]] = {
     "issuer": (),
-    "switch": ((switch.tables.Transaction, "status", ("pending",)), (switch.tables.Advice, "pending_for", (ISSUER_ID,))),
-    "acquirer": ((acquirer.tables.Transaction, "status", ("pending",)), (acquirer.tables.Advice, "status", ("pending",))),
+    "switch": (
+        (switch.tables.Transaction, "status", ("pending",)),
+        (switch.tables.Advice, "pending_for", (ISSUER_ID,)),
+    ),
+    "acquirer": (
+        (acquirer.tables.Transaction, "status", ("pending",)),
+        (acquirer.tables.Advice, "status", ("pending",)),
+    ),
     "merchant_device": ((merchant_device.tables.Sale, "status", ("pending", "reversing")),),
 }
 

@@ -232,10 +232,7 @@ _KEPT_OF_REVERSAL: Final = (12, 13, 18, 22, 23, 25, 33, 37, 41, 42, 49)
 
 
 def original_of(message: Message, clock: Clock) -> str | None:
-    """The reference of the request that DE90 names; None when it names none of this acquirer's.
-
-    DE90 pads ids with zeros on the left, so the acquirer's own is taken from DE32, which must agree.
-    """
+    """The reference of the request that DE90 names; None when it names none of the acquirer in DE32."""
     element, acquirer = message.get(90), message.get(32)
     if not isinstance(element, str) or not isinstance(acquirer, str):
         return None

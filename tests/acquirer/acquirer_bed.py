@@ -160,6 +160,7 @@ class SwitchPeer:
         self.master_key = self.module.import_clear(KeyUsage.KEY_ENCRYPTION, Algorithm.TDES_DOUBLE, ZMK)
         self.keys: dict[str, KeyHandle] = {}
         self.received: list[Message] = []
+        self.sign_ons = 0
         self.header = InterbankHeader(destination=ACQUIRER_ID, source=SWITCH_ID)
         self.stan = 0
 
@@ -172,6 +173,7 @@ class SwitchPeer:
             assert self.mac_is_right(message), "the acquirer sent a wrong DE128"
             self.received.append(message)
             return []
+        self.sign_ons += message.fields.get(70) == "001"
         answer = {n: message.fields[n] for n in (7, 11, 53, 70) if n in message.fields} | {33: SWITCH_ID, 39: "00"}
         replies = [INTERBANK.pack(Message("0830", dict(sorted(answer.items())), self.header))]
         if message.fields.get(70) == "101":
@@ -218,14 +220,13 @@ class SwitchPeer:
 class Bed:
     """The acquirer with its store, its clock and its timers."""
 
-    def __init__(self, url: str, terminals: Iterable[Terminal] = (), **configuration: object) -> None:
-        self.url = url
+    def __init__(self, store: Store | str, terminals: Iterable[Terminal] = (), **configuration: object) -> None:
         self.configuration = Configuration(**configuration)  # type: ignore[arg-type]
         self.now: Instant = START
         self.switch = SwitchPeer()
         self.failures: list[Failure] = []
         self.answers: dict[int, Json | CommandError] = {}
-        self.store = Store(url, TABLES, durable=False)
+        self.store = Store(store, TABLES, durable=False) if isinstance(store, str) else store
         self.unit = self.store.unit_of_work()
         self.tickets = 0
         self.terminals = list(terminals) or [Terminal("T0000001", "terminal:1")]

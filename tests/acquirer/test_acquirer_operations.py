@@ -37,7 +37,7 @@ def master_key(module: SecurityModule, usage: KeyUsage = KeyUsage.KEY_ENCRYPTION
 def test_merchants_that_cannot_be(bed: Bed, changes: dict[str, str], reason: str) -> None:
     good = {"merchant_id": "104110045119999", "name": "A shop", "city": "Beijing", "category": "5411"}
     with pytest.raises(EnrolmentError, match=reason):
-        add_merchant(bed.unit, now=bed.now, **(good | changes))  # type: ignore[arg-type]
+        add_merchant(bed.unit, now=bed.now, **(good | changes))
     bed.unit.rollback()
 
 
@@ -165,7 +165,7 @@ def test_an_echo_that_is_not_answered_ends(bed: Bed) -> None:
 def test_the_configuration_refuses_what_cannot_be() -> None:
     for wrong in ({"acquirer_id": "12"}, {"switch_timeout": 0}, {"advices_per_turn": 0}, {"colour": "red"}):
         with pytest.raises(ValueError, match="validation error"):
-            Configuration(**wrong)  # type: ignore[arg-type]
+            Configuration(**wrong)
     assert Configuration().switch_timeout == 30
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from acquirer_bed import MERCHANT, PAN, PIN, Bed, Terminal
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from network.store import sqlite_url
+from network.store import Store
 
 TMK = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
 TPDU_AND_HEAD = bytes.fromhex("6000030000603100310100")
@@ -93,8 +91,8 @@ REPLY = {
 
 
 @pytest.mark.parametrize(("with_track", "fill"), [(True, "0"), (False, "0"), (True, "F")])
-def test_an_outside_terminal_signs_on_and_pays(tmp_path: Path, with_track: bool, fill: str) -> None:
-    bed = Bed(sqlite_url(tmp_path / "a.db"), [Terminal("OUTSIDE1", "terminal:1", tmk=TMK)])
+def test_an_outside_terminal_signs_on_and_pays(empty: Store, with_track: bool, fill: str) -> None:
+    bed = Bed(empty, [Terminal("OUTSIDE1", "terminal:1", tmk=TMK)])
     bed.connect()
     sign_on = message(
         "0800",
@@ -152,4 +150,3 @@ def test_an_outside_terminal_signs_on_and_pays(tmp_path: Path, with_track: bool,
     assert reply[39] == b"A0"
     assert reply[64] == cup_ecb(mak, body[11:-8])
     assert bed.balances() == {"receivable:network": 9999, f"merchant:{MERCHANT}": 9999}
-    bed.store.close()

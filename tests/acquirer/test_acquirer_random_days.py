@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -10,7 +9,7 @@ from acquirer_bed import MERCHANT, Bed, Terminal
 
 from network.iso8583 import TERMINAL, Message
 from network.member import OriginalData
-from network.store import sqlite_url
+from network.store import Store
 
 
 class Issuer:
@@ -43,10 +42,10 @@ class Issuer:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_books_agree_after_a_random_day(tmp_path: Path, seed: int) -> None:
+def test_the_books_agree_after_a_random_day(empty: Store, seed: int) -> None:
     random = Random(seed)
     terminals = [Terminal(f"T000000{k}", f"terminal:{k}") for k in range(3)]
-    bed = Bed(sqlite_url(tmp_path / "a.db"), terminals)
+    bed = Bed(empty, terminals)
     bed.connect()
     for terminal in terminals:
         bed.sign_on(terminal)
@@ -112,4 +111,3 @@ def test_the_books_agree_after_a_random_day(tmp_path: Path, seed: int) -> None:
     receipts = {key: amount for key, amount in approved_at_terminal.items() if key not in taken_back}
     assert receipts.items() <= posted.items()
     assert sum(posted.values()) == issuer.total
-    bed.store.close()

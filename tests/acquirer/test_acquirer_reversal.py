@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from acquirer_bed import EXPIRY, MERCHANT, PAN, Bed, Terminal
 
@@ -140,7 +142,7 @@ def test_a_reversal_without_an_original_bars_it(bed: Bed, terminal: Terminal) ->
 
 def test_what_a_reversal_may_leave_out(bed: Bed, terminal: Terminal) -> None:
     bed.pay(terminal, terminal.sale())
-    left_out = {f"de{n}": None for n in (2, 3, 4, 14, 22, 23, 25, 39, 49, 61)}
+    left_out: dict[str, Any] = {f"de{n}": None for n in (2, 3, 4, 14, 22, 23, 25, 39, 49, 61)}
     (reply,) = bed.ask(terminal, terminal.reversal(f"{terminal.stan:06d}", **left_out))
     assert reply.fields[39] == "00"
     assert the_advice(bed).fields[39] == "98"
@@ -160,7 +162,7 @@ def test_the_original_is_that_of_de61(bed: Bed, terminal: Terminal) -> None:
     ("changes", "code"),
     [({"de11": None, "de61": None}, "30"), ({"de4": "000000001251"}, "64"), ({"de41": "T9999999"}, "97")],
 )
-def test_refusals(bed: Bed, terminal: Terminal, changes: dict[str, str | None], code: str) -> None:
+def test_refusals(bed: Bed, terminal: Terminal, changes: dict[str, Any], code: str) -> None:
     bed.pay(terminal, terminal.sale())
     body = terminal.reversal(f"{terminal.stan:06d}", **changes)
     ((_, reply),) = bed.messages((terminal.link, body))

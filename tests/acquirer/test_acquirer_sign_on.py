@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 from acquirer_bed import MERCHANT, OTHER_MERCHANT, Bed, Terminal
 
 from network.iso8583 import TERMINAL, Message, TerminalHeader
 from network.keys import Algorithm, MacAlgorithm
-from network.store import sqlite_url
+from network.store import Store
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_echo_and_sign_off(bed: Bed, terminal: Terminal) -> None:
         ({"de60": "00000007005"}, "40"),
     ],
 )
-def test_refusals(bed: Bed, terminal: Terminal, mti: str, changes: dict[str, str | None], code: str) -> None:
+def test_refusals(bed: Bed, terminal: Terminal, mti: str, changes: dict[str, Any], code: str) -> None:
     (reply,) = bed.ask(terminal, terminal.management(mti, "001" if mti == "0800" else "301", **changes))
     assert (reply.mti, reply.fields[39]) == (f"{mti[:2]}{int(mti[2]) + 1}0", code)
     assert 62 not in reply.fields
@@ -113,10 +113,10 @@ def test_suspended_terminals_and_merchants_are_refused(bed: Bed, terminal: Termi
     ],
 )
 def test_other_macs_and_short_master_keys(
-    tmp_path: Path, algorithm: MacAlgorithm, tmk: bytes, codes: dict[str, str]
+    empty: Store, algorithm: MacAlgorithm, tmk: bytes, codes: dict[str, str]
 ) -> None:
     terminal = Terminal("T0000002", "terminal:2", tmk=tmk, mac_algorithm=algorithm)
-    bed = Bed(sqlite_url(tmp_path / "a.db"), [terminal])
+    bed = Bed(empty, [terminal])
     bed.connect()
     for layout, code in codes.items():
         assert bed.sign_on(terminal, layout).fields[39] == code
@@ -125,7 +125,6 @@ def test_other_macs_and_short_master_keys(
             assert bed.ask(terminal, body[:-1] + bytes([body[-1] ^ 1]))[0].fields[39] == "A0"
             assert bed.pay(terminal, terminal.sale()).fields[39] == "00"
     assert not bed.failures
-    bed.store.close()
 
 
 def test_keys_and_sessions_survive_a_restart_and_are_key_blocks_at_rest(bed: Bed, terminal: Terminal) -> None:
@@ -144,9 +143,9 @@ def test_a_header_with_the_answering_side_first_is_accepted(bed: Bed, terminal: 
         assert bed.pay(terminal, terminal.sealed(message)).fields[39] == "00"
 
 
-def test_a_terminal_of_another_merchant_cannot_speak_for_this_one(tmp_path: Path) -> None:
+def test_a_terminal_of_another_merchant_cannot_speak_for_this_one(empty: Store) -> None:
     terminals = [Terminal("T0000001", "terminal:1"), Terminal("T0000002", "terminal:2", merchant_id=OTHER_MERCHANT)]
-    bed = Bed(sqlite_url(tmp_path / "a.db"), terminals)
+    bed = Bed(empty, terminals)
     bed.connect()
     for terminal in terminals:
         bed.sign_on(terminal)
@@ -154,7 +153,6 @@ def test_a_terminal_of_another_merchant_cannot_speak_for_this_one(tmp_path: Path
     replies = bed.messages(("terminal:2", body))
     assert [TERMINAL.unpack(body).fields[39] for _, body in replies] == ["A0"]
     assert bed.rows() == []
-    bed.store.close()
 
 
 def test_an_answer_from_a_terminal_is_dropped(bed: Bed, terminal: Terminal) -> None:

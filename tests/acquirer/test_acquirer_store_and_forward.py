@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from acquirer_bed import MERCHANT, Bed, Terminal
 
+from acquirer.numbering import TraceNumbers
 from acquirer.tables import Sequence
 from network.iso8583 import Message
-from network.party import Work
-from network.store import sqlite_url
+from network.party import Turn, Work
+from network.store import Store
 
 
 def advices_sent(bed: Bed) -> list[Message]:
@@ -130,9 +129,9 @@ def test_stored_advices_survive_a_crash(bed: Bed, terminal: Terminal) -> None:
     assert bed.advices()[0].status == "answered"
 
 
-def test_a_backlog_goes_out_in_order_and_paced(tmp_path: Path) -> None:
+def test_a_backlog_goes_out_in_order_and_paced(empty: Store) -> None:
     terminal = Terminal("T0000001", "terminal:1")
-    bed = Bed(sqlite_url(tmp_path / "a.db"), [terminal], advices_per_turn=3, advice_interval=0.5, backlog=10)
+    bed = Bed(empty, [terminal], advices_per_turn=3, advice_interval=0.5, backlog=10)
     bed.connect()
     bed.sign_on(terminal)
     bed.ask(terminal, *[terminal.sale(100 + k) for k in range(25)])
@@ -152,12 +151,11 @@ def test_a_backlog_goes_out_in_order_and_paced(tmp_path: Path) -> None:
     assert {advice.status for advice in bed.advices()} == {"answered"}
     assert all(advice.attempts == 1 for advice in bed.advices()[:3])
     assert not bed.failures
-    bed.store.close()
 
 
-def test_no_turn_sends_more_advices_than_it_may(tmp_path: Path) -> None:
+def test_no_turn_sends_more_advices_than_it_may(empty: Store) -> None:
     terminal = Terminal("T0000001", "terminal:1")
-    bed = Bed(sqlite_url(tmp_path / "a.db"), [terminal], advices_per_turn=3, advice_interval=0)
+    bed = Bed(empty, [terminal], advices_per_turn=3, advice_interval=0)
     bed.connect()
     bed.sign_on(terminal)
     bed.ask(terminal, *[terminal.sale(100 + k) for k in range(10)])
@@ -171,7 +169,6 @@ def test_no_turn_sends_more_advices_than_it_may(tmp_path: Path) -> None:
         bed.pump(bed.take(Work([], [], [], due)))
         counts.append(len(advices_sent(bed)) - before)
     assert counts == [3, 3, 3, 1, 0]
-    bed.store.close()
 
 
 def test_numbers_go_on_after_a_restart_and_wrap(bed: Bed, terminal: Terminal) -> None:
@@ -203,3 +200,41 @@ def test_a_row_lookup_is_never_one_by_one_on_the_way_of_a_sale(bed: Bed, termina
     bed.ask(terminal, *bodies)
     bed.answer(*[bed.switch.answer(message) for message in bed.switch.received[-20:]])
     assert bed.unit.single_loads == before
+
+
+def test_numbers_of_a_turn_that_was_not_committed_are_given_out_again(bed: Bed) -> None:
+    numbers = TraceNumbers()
+    numbers.begin()
+    first = numbers.take(bed.unit)
+    bed.unit.rollback()
+    numbers.rolled_back()
+    # the block was not committed, so it may be another's by now
+    other = TraceNumbers()
+    other.begin()
+    assert other.take(bed.unit) == first
+    bed.unit.commit()
+    numbers.begin()
+    assert numbers.take(bed.unit) != first
+    bed.unit.rollback()
+
+
+def test_a_backlog_is_released_although_the_turn_had_to_be_taken_again(
+    bed: Bed, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed.pay(terminal, terminal.sale())
+    bed.disconnect()
+    bed.ask(terminal, terminal.reversal(f"{terminal.stan:06d}"))
+    release = bed.party._advices.release
+    calls = []
+
+    def failing(turn: Turn) -> None:
+        calls.append(turn)
+        if len(calls) == 1:
+            raise RuntimeError("a bug")
+        release(turn)
+
+    monkeypatch.setattr(bed.party._advices, "release", failing)
+    bed.connect()
+    bed.wait(0.1)
+    assert len(calls) == 2
+    assert len(advices_sent(bed)) == 1

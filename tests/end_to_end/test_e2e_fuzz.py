@@ -38,9 +38,7 @@ def mutated(sample: bytes, edits: list[tuple[int, int, int]]) -> bytes:
     return bytes(data)
 
 
-EDITS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6
-)
+EDITS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6)
 JUNK = st.one_of(st.binary(max_size=300), st.builds(mutated, st.sampled_from(SAMPLES), EDITS))
 STRINGS = st.lists(JUNK, min_size=BATCH, max_size=BATCH)
 EXAMPLES = settings(

@@ -344,9 +344,7 @@ def test_an_integrity_error_leaves_nothing_and_is_no_store_error(
     [Tariff(1, 2**63), Tariff(1, None), Event(b"1", "\ud800"), Event(b"1", {"a": 1})],  # type: ignore[arg-type]
     ids=["beyond 64 bits", "null", "surrogate", "no column type"],
 )
-def test_rows_the_database_refuses_fail_the_turn_not_the_store(
-    store: Store, unit: UnitOfWork, row: Row
-) -> None:
+def test_rows_the_database_refuses_fail_the_turn_not_the_store(store: Store, unit: UnitOfWork, row: Row) -> None:
     unit.insert(holder("fine"))
     unit.insert(row)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - each driver has its own

@@ -50,6 +50,7 @@ def test_a_sale_crosses_with_everything_but_pin_block_and_mac_unchanged(world: W
     assert world.positions() == (1250, -1250)
     (row,) = world.transactions()
     assert (row.status, row.amount, row.response_code) == ("approved", 1250, "00")
+    assert len(world.deadlines) == 0
 
 
 def test_nothing_at_rest_holds_the_card_number(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from switch_world import PAN, World
 
 from network.iso8583 import INTERBANK, Message
-from network.party import LinkChange
+from network.party import SECOND, LinkChange
 
 
 def sale(world: World, stan: int = 1, amount: int = 1250) -> Message:
@@ -83,6 +83,7 @@ def test_a_pending_sale_is_cancelled(world: World) -> None:
     code, advices = reverse(world, world.acquirer.reversal(2, of=1))
     assert (code, [advice.mti for advice in advices]) == ("00", ["0420"])
     assert status(world) == [("cancelled", "00")]
+    assert {kind for kind, _ in world.deadlines.pop_due(world.now + 1000 * SECOND, 100)} == {"advice"}
     world.exchange((world.issuer, world.issuer.answer(request)))
     assert world.taken(world.acquirer) == []
     world.advance(9)
@@ -106,6 +107,7 @@ def test_a_sale_that_was_never_forwarded_needs_no_advice(world: World) -> None:
     world.exchange((world.acquirer, world.acquirer.sale(1, pan="4000000000000002")))
     world.taken(world.acquirer)
     assert reverse(world, world.acquirer.reversal(2, of=1)) == ("00", [])
+    assert status(world) == [("refused", "00")]
     assert world.advices() == []
 
 
@@ -192,8 +194,11 @@ def test_a_member_cannot_reverse_what_another_acquired(world: World) -> None:
     other = world.member("05050000", "member:5")
     world.sign_on(other)
     approved(world)
-    world.exchange((other, other.reversal(2, of=1)))
-    assert [reply[39] for reply in world.taken(other)] == ["25"]
+    named = {"de90": INTERBANK.unpack(world.acquirer.reversal(2, of=1))[90]}
+    for code, changes in (("25", {}), ("30", named), ("30", {"de32": "01020000"} | named)):
+        world.exchange((other, other.reversal(2, of=1, **changes)))
+        assert [reply[39] for reply in world.taken(other)] == [code]
+    assert ("approved", None) in status(world)
     assert world.positions() == (1250, -1250)
 
 
