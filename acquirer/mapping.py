@@ -49,8 +49,11 @@ from network.member import OriginalData
 PROCESSING_CODES: Final = {SALE: ("000000", "000000"), BALANCE: ("310000", "300000")}
 """DE3 of each kind of transaction: the terminal's and the switch's."""
 
-TRANSACTION_TYPES: Final = {("000000", "00", "22"): SALE, ("310000", "00", "01"): BALANCE}
-"""What is offered under 0200, by DE3, DE25 and DE60.1."""
+TRANSACTION_TYPES: Final[dict[object, tuple[str, str, str]]] = {
+    "000000": ("00", "22", SALE),
+    "310000": ("00", "01", BALANCE),
+}
+"""What is offered under 0200: DE25, DE60.1 and the kind by DE3."""
 
 OTHER_REQUESTS: Final = frozenset(("0100", "0220", "0320", "0500", "0620", "0800", "0820", "0920"))
 """Message types of terminals that exist but are not offered here: 40. All others are invalid: 12."""
@@ -105,14 +108,13 @@ def card_data(fields: dict[int, Value]) -> CardData | None:
 
 def kind_of(fields: dict[int, Value]) -> str | None:
     """The kind of an 0200 (of `TRANSACTION_TYPES`), None where it is not offered. DE25 and DE60.1 may be missing."""
-    processing = fields.get(3)
+    offered = TRANSACTION_TYPES.get(fields.get(3))
+    if offered is None:
+        return None
+    condition, transaction_type, kind = offered
     private = fields.get(60)
-    condition = fields.get(25, "00")
-    for (code, usual_condition, transaction_type), kind in TRANSACTION_TYPES.items():
-        if processing == code:
-            typed = not isinstance(private, str) or len(private) < 2 or private[:2] == transaction_type
-            return kind if condition == usual_condition and typed else None
-    return None
+    typed = not isinstance(private, str) or len(private) < 2 or private.startswith(transaction_type)
+    return kind if typed and fields.get(25, condition) == condition else None
 
 
 def refusal_of_kind(mti: str, fields: dict[int, Value]) -> str:

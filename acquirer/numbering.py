@@ -65,7 +65,7 @@ class Moment:
         DE13 and DE12 of the same moment.
     """
 
-    __slots__ = ("_month", "_rrn", "_year", "date", "now", "time", "transmission")
+    __slots__ = ("_month", "_month_text", "_rrn", "_year", "_year_text", "date", "now", "time", "transmission")
 
     def __init__(self, turn: Turn) -> None:
         local = turn.local
@@ -75,6 +75,8 @@ class Moment:
         self.time = self.transmission[4:]
         self._year = local.year
         self._month = local.month
+        # nearly every message is of this month, whose year needs no thought
+        self._year_text, self._month_text = f"{local.year:04d}", self.transmission[:2]
         self._rrn = f"{local.year % 10}{local.timetuple().tm_yday:03d}{local.hour:02d}"
 
     def retrieval_reference(self, stan: str) -> str:
@@ -83,4 +85,6 @@ class Moment:
 
     def reference(self, transmission: str, stan: str, acquirer: str) -> str:
         """The identity of a message with this DE7, DE11 and DE32; see `network.member.reference`."""
+        if transmission.startswith(self._month_text):
+            return f"{self._year_text}{transmission}{stan}-{acquirer}"
         return reference(self._year, self._month, transmission, stan, acquirer)

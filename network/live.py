@@ -21,7 +21,7 @@ import structlog
 
 from network.deadlines import Deadlines
 from network.durations import Durations
-from network.framing import Framing, FramingError
+from network.framing import MAX_BODY, Framing, FramingError
 from network.party import (
     Command,
     CommandError,
@@ -51,6 +51,9 @@ UNSENT_LIMIT: Final = 4 << 20
 
 HALF_FRAME_SECONDS: Final = 10.0
 """How long the rest of a frame may take; then the link is closed."""
+
+STOP_SECONDS: Final = 1.0
+"""How long, at the end, peers may take to read what was sent to them."""
 
 CONNECTION_LIMIT: Final = 20_000
 """Accepted connections of one process."""
@@ -186,6 +189,9 @@ class LiveRuntime:
 
     def command(self, name: str, arguments: dict[str, Json], answered: Callable[[Json | CommandError], None]) -> None:
         """Give the party a command; `answered` is called on the loop with its answer."""
+        if self._stopping:
+            self._loop.call_soon(answered, CommandError(f"{name}: the party is stopping"))
+            return
         self._tickets += 1
         self._waiting[self._tickets] = answered
         self._work.commands.append(Command(name, arguments, self._tickets))
@@ -196,7 +202,8 @@ class LiveRuntime:
         future: concurrent.futures.Future[Json] = concurrent.futures.Future()
 
         def answered(result: Json | CommandError) -> None:
-            if future.cancelled():
+            # who asked may have given up, and may do so at any moment on its own thread
+            if not future.set_running_or_notify_cancel():
                 return
             if isinstance(result, CommandError):
                 future.set_exception(result)
@@ -217,7 +224,10 @@ class LiveRuntime:
         return len(self._work)
 
     async def stop(self) -> None:
-        """Take no more, finish what has arrived, close every link."""
+        """Take no more, finish what has arrived, close every link when its peer has read what was sent.
+
+        Commands that have no answer yet are refused.
+        """
         for server in self._servers:
             server.close()
         for task in self._dialling:
@@ -231,9 +241,17 @@ class LiveRuntime:
         for handle in (self._wake, self._sweeper):
             if handle is not None:
                 handle.cancel()
-        for connection in list(self._links.values()):
+        for answered in list(self._waiting.values()):
+            self._call(answered, CommandError("the party is stopping"))
+        self._waiting.clear()
+        connections = list(self._links.values())
+        for connection in connections:
             connection.close()
         await asyncio.gather(*self._dialling, return_exceptions=True)
+        if connections:
+            await asyncio.wait([connection.closed for connection in connections], timeout=STOP_SECONDS)
+        for connection in connections:
+            connection.abort()
 
     # what the connections call
 
@@ -242,7 +260,7 @@ class LiveRuntime:
         return f"{prefix}:{self._life}-{self._accepted}"
 
     def _has_room(self) -> bool:
-        return len(self._links) < CONNECTION_LIMIT
+        return len(self._links) < CONNECTION_LIMIT and not self._stopping
 
     def _link_up(self, connection: _Connection) -> None:
         self._links[connection.name] = connection
@@ -298,15 +316,7 @@ class LiveRuntime:
                 self._failed(error)
             return
         for failure in failures:
-            self.failures += 1
-            # the place and the kind of error only: its text may hold what must not be logged
-            place = traceback.extract_tb(failure.error.__traceback__)[-1]
-            log.error(
-                "event dropped",
-                party=self.party.name,
-                error=type(failure.error).__name__,
-                at=f"{place.filename}:{place.lineno}",
-            )
+            self._failure("event dropped", failure.error)
         if arrivals:
             end = time.perf_counter()
             record = self.service.record
@@ -318,16 +328,28 @@ class LiveRuntime:
         else:
             self._arm()
 
+    def _failure(self, what: str, error: Exception) -> None:
+        self.failures += 1
+        # the place and the kind of error only: its text may hold what must not be logged
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+        log.error(what, party=self.party.name, error=type(error).__name__, at=place)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call what is not ours; its failure must not keep the rest of the turn from being delivered."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            self._failure("delivery failed", error)
+
     def _take(self, now: Instant) -> tuple[Work, list[float]]:
         work = self._work
         if len(work.inbox) <= TURN_LIMIT and len(work.commands) <= TURN_LIMIT:
             arrivals = self._arrivals
             self._work, self._arrivals = Work([], [], [], []), []
         else:
-            arrivals = self._arrivals[:TURN_LIMIT]
-            self._work = Work([], work.inbox[TURN_LIMIT:], work.commands[TURN_LIMIT:], [])
-            self._arrivals = self._arrivals[TURN_LIMIT:]
-            work = Work(work.link_changes, work.inbox[:TURN_LIMIT], work.commands[:TURN_LIMIT], [])
+            arrivals, self._arrivals = self._arrivals[:TURN_LIMIT], self._arrivals[TURN_LIMIT:]
+            work = self._work.take(TURN_LIMIT)
         work.due = self._deadlines.pop_due(now, TURN_LIMIT)
         return work, arrivals
 
@@ -339,7 +361,7 @@ class LiveRuntime:
         for link, body in turn.sent:
             endpoint = endpoints.get(link)
             if endpoint is not None:
-                endpoint(body, self._answer_from(link))
+                self._call(endpoint, body, self._answer_from(link))
             else:
                 outgoing.setdefault(link, []).append(body)
         for link, bodies in outgoing.items():
@@ -350,7 +372,7 @@ class LiveRuntime:
         for ticket, result in turn.answers:
             answered = self._waiting.pop(ticket, None)
             if answered is not None:
-                answered(result)
+                self._call(answered, result)
 
     def _answer_from(self, link: LinkName) -> Callable[[bytes], None]:
         def answer(body: bytes) -> None:
@@ -397,7 +419,7 @@ class LiveRuntime:
                 pause = min(2 * pause, RECONNECT_LONGEST)
                 continue
             pause = RECONNECT_FIRST
-            await connection.closed
+            await asyncio.shield(connection.closed)  # others wait for it too
             await asyncio.sleep(pause)
 
 
@@ -411,6 +433,8 @@ class _Connection(asyncio.Protocol):
         self._framing = framing
         self._buffer = bytearray()
         self._half_since = 0.0
+        self._closing_since = 0.0
+        self._is_paused = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -435,6 +459,9 @@ class _Connection(asyncio.Protocol):
         except FramingError as error:
             log.warning("link closed", link=self.name, reason=str(error))
             buffer.clear()
+            self._half_since = 0.0
+            if error.bodies:
+                self._runtime._arrived(self, error.bodies)
             self.close()
             return
         if not buffer:
@@ -449,24 +476,45 @@ class _Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         frame = self._framing.frame
-        transport.write(frame(bodies[0]) if len(bodies) == 1 else b"".join(map(frame, bodies)))
+        try:
+            data = frame(bodies[0]) if len(bodies) == 1 else b"".join(map(frame, bodies))
+        except FramingError as error:
+            log.error("message not sent", link=self.name, reason=str(error))
+            fitting = [body for body in bodies if len(body) <= MAX_BODY]
+            if fitting:
+                self.send(fitting)
+            return
+        transport.write(data)
         if transport.get_write_buffer_size() > UNSENT_LIMIT:
             log.warning("link closed", link=self.name, reason="the peer does not read")
             transport.abort()
 
     def pause(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._is_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
+            self._is_paused = False
+            # the rest of a frame may have waited for us
+            self._half_since = self._half_since and time.monotonic()
             self._transport.resume_reading()
 
     def close(self) -> None:
         if self._transport is not None:
+            self._closing_since = self._closing_since or time.monotonic()
             self._transport.close()
 
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
     def close_if_stuck(self, oldest: float) -> None:
-        if self._half_since and self._half_since < oldest:
+        if self._closing_since:
+            # closed here, but the peer does not read the rest of what it is owed
+            if self._closing_since < oldest:
+                self.abort()
+        elif self._half_since and self._half_since < oldest and not self._is_paused:
             log.warning("link closed", link=self.name, reason="half a frame and no more")
             self.close()

@@ -90,6 +90,12 @@ class Work:
     def __len__(self) -> int:
         return len(self.link_changes) + len(self.inbox) + len(self.commands) + len(self.due)
 
+    def take(self, limit: int) -> Work:
+        """Take out of this all link changes, at most `limit` messages and as many commands, first come first."""
+        taken = Work(self.link_changes, self.inbox[:limit], self.commands[:limit], [])
+        self.link_changes, self.inbox, self.commands = [], self.inbox[limit:], self.commands[limit:]
+        return taken
+
     def one_by_one(self) -> Iterator[Work]:
         """The same events, each as work of its own."""
         for change in self.link_changes:

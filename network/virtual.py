@@ -70,13 +70,14 @@ class TurnCost:
 
 
 class _Link:
-    __slots__ = ("is_up", "last_arrival", "peer", "peer_link", "wire")
+    __slots__ = ("cuts", "is_up", "last_arrival", "peer", "peer_link", "wire")
 
     def __init__(self, peer: Node, peer_link: LinkName, wire: Wire) -> None:
         self.peer = peer
         self.peer_link = peer_link
         self.wire = wire
         self.is_up = True
+        self.cuts = 0
         self.last_arrival = 0.0
 
 
@@ -123,14 +124,18 @@ class VirtualNetwork:
         back.wire = forth.wire
 
     def set_link(self, node: Node, link: LinkName, *, up: bool) -> None:
-        """Cut or restore a link; both ends are told."""
+        """Cut or restore a link; both ends are told, unless one of them is dead: then the other knows it as down."""
         forth = node.links[link]
         back = forth.peer.links[forth.peer_link]
         if forth.is_up == up:
             return
         forth.is_up = back.is_up = up
-        node.link_changed(link, up)
-        forth.peer.link_changed(forth.peer_link, up)
+        if not up:
+            forth.cuts += 1
+            back.cuts += 1
+        if node.is_running and forth.peer.is_running:
+            node.link_changed(link, up)
+            forth.peer.link_changed(forth.peer_link, up)
 
     def start(self) -> None:
         """Give every party its first turn and bring the links up."""
@@ -182,6 +187,8 @@ class Node:
 
     def crash(self) -> None:
         """Kill the process: its memory, its queue and its links are gone; what was committed stays."""
+        if not self.is_running:
+            return
         self.is_running = False
         self._life += 1
         self._busy = False
@@ -192,10 +199,13 @@ class Node:
         self._wake_at = None
         self._waiting.clear()
         for link in self.links.values():
-            link.peer.link_changed(link.peer_link, False)
+            if link.is_up:
+                link.peer.link_changed(link.peer_link, False)
 
     def restart(self) -> None:
         """Start the process again on the same store."""
+        if self.is_running:
+            return
         self.party = self.make()
         self._unit = self.store.unit_of_work()
         self.start()
@@ -213,7 +223,9 @@ class Node:
         self.endpoints.pop(link, None)
 
     def command(self, name: str, arguments: dict[str, Json], answered: Callable[[Json | CommandError], None]) -> None:
-        """Give the party a command; `answered` is called with its answer. A crash loses it."""
+        """Give the party a command; `answered` is called with its answer. A crash loses it, as does a dead party."""
+        if not self.is_running:
+            return
         self._tickets += 1
         self._waiting[self._tickets] = answered
         self._work.commands.append(Command(name, arguments, self._tickets))
@@ -237,14 +249,13 @@ class Node:
         if self._busy or not self.is_running:
             return
         now = self.network.now
-        work = self._work
+        work = self._work.take(TURN_LIMIT)
         work.due = self._deadlines.pop_due(now, TURN_LIMIT)
         if not len(work):
             self._sleep(now)
             return
         self._busy = True
-        self._work = Work([], [], [], [])
-        arrivals, self._arrivals = self._arrivals, []
+        arrivals, self._arrivals = self._arrivals[:TURN_LIMIT], self._arrivals[TURN_LIMIT:]
         self.turns += 1
         self.events += len(work)
         committed: list[Turn] = []
@@ -295,7 +306,7 @@ class Node:
 
     def _transmit(self, name: LinkName, bodies: list[bytes]) -> None:
         link = self.links.get(name)
-        if link is None or not link.is_up:
+        if link is None or not link.is_up or not link.peer.is_running:
             return
         wire = link.wire
         random = self.network.random
@@ -321,11 +332,11 @@ class Node:
         self._arrive(link, at, bodies)
 
     def _arrive(self, link: _Link, at: float, bodies: list[bytes]) -> None:
-        life = link.peer._life
+        life, cuts = link.peer._life, link.cuts
 
         def arrive(_: simpy.Event) -> None:
             # a link that was cut, or a peer that died, since the sending loses what was on the wire
-            if link.is_up and link.peer._life == life:
+            if link.cuts == cuts and link.peer._life == life:
                 link.peer.receive(link.peer_link, bodies)
 
         self.env.timeout(max(0.0, at - self.env.now)).callbacks.append(arrive)
@@ -336,9 +347,13 @@ class Node:
         if at is None or (self._wake_at is not None and now < self._wake_at <= at):
             return
         self._wake_at = at
-        self.env.timeout(max(0, at - now) / 1_000_000).callbacks.append(lambda _: self._next())
+        # from the exact instant, so that rounding cannot wake us a microsecond early, and then never again
+        delay = (at - self.network.epoch) / 1_000_000 - self.env.now
+        self.env.timeout(max(0.0, delay)).callbacks.append(lambda _: self._next())
 
 
 def _corrupted(body: bytes, random: Random) -> bytes:
+    if not body:
+        return body
     position = random.randrange(len(body))
     return body[:position] + bytes([body[position] ^ random.randrange(1, 256)]) + body[position + 1 :]

@@ -12,7 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from network.ledger import Money
@@ -174,25 +173,25 @@ def main() -> NoReturn:
     """Run the command line; every expected error is one line on stderr."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         _fail("stopped", 130)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context is not None else ""
-        _fail(error.format_message().replace("\n", " ") + hint, 2)
     except ConfigurationError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
+        # typer brings click along under a private name; what its errors have in common is how they tell themselves
+        told = getattr(error, "format_message", None)
+        if told is not None:
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context is not None else ""
+            _fail(" ".join(told().split()) + hint, 2)
         from scenarios.processes import NetworkError
 
-        if not isinstance(error, NetworkError):
-            raise
-        _fail(str(error), 1)
+        if isinstance(error, NetworkError):
+            _fail(str(error), 1)
+        raise
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -71,6 +71,14 @@ CVN_01: Final = ("9F02", "9F03", "9F1A", "95", "5F2A", "9A", "9C", "9F37", "82",
 """What the cryptogram covers, the CVR after it."""
 
 
+def covered_by(data: Mapping[str, bytes]) -> bytes:
+    """What a cryptogram of version 01, or of the short version 17, is over."""
+    issuer_data = data["9F10"]
+    if issuer_data[2] == 0x17:
+        return data["9F02"] + data["9F37"] + data["9F36"] + issuer_data[4:5]
+    return b"".join(data[tag] for tag in CVN_01) + issuer_data[3:7]
+
+
 @dataclass(frozen=True)
 class Tap:
     """What one approach of the card to the reader gave, and what proves the issuer's answer."""
@@ -120,16 +128,22 @@ class OutsideCard:
         digits[position] = str((int(digits[position]) + shift) % 10)
         return "".join(digits)
 
-    def tap(self, amount: int, *, transaction_type: str = "00", counter: int | None = None) -> Tap:
-        """Answer the reader: an ARQC over the amount in fen."""
+    def tap(
+        self,
+        amount: int,
+        *,
+        transaction_type: str = "00",
+        counter: int | None = None,
+        issuer_data: str = "07010103A0200001",
+    ) -> Tap:
+        """Answer the reader: an ARQC over the amount in fen, of the version that the issuer data (9F10) names."""
         if counter is None:
             with self.lock:
                 self.counter += 1
                 counter = self.counter
-        cvr = bytes.fromhex("03A02000")
         data = {
             "9F27": b"\x80",
-            "9F10": bytes.fromhex("070101") + cvr + b"\x01",
+            "9F10": bytes.fromhex(issuer_data),
             "9F37": secrets.token_bytes(4),
             "9F36": counter.to_bytes(2, "big"),
             "95": bytes(5),
@@ -149,7 +163,7 @@ class OutsideCard:
             "9F41": counter.to_bytes(4, "big"),
         }
         session_key = pboc_session_key(card_key(self.imk_ac, self.pan, self.sequence), counter)
-        arqc = retail_mac(session_key, b"".join(data[tag] for tag in CVN_01) + cvr)
+        arqc = retail_mac(session_key, covered_by(data))
         return Tap({"9F26": arqc, **data}, session_key)
 
 

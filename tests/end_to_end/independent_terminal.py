@@ -117,6 +117,14 @@ class Request:
         return self.fields["11"]
 
 
+DOWNLOADS: Final = {
+    24: [(0, 8, 8), (12, 8, 20)],
+    40: [(0, 16, 16), (20, 8, 36)],
+    60: [(0, 16, 16), (20, 8, 36), (40, 16, 56)],
+}
+"""By the length of DE62: where each key is, how long, and where its check value is."""
+
+
 @dataclass(frozen=True)
 class WorkingKeys:
     """What DE62 of an 0810 brings."""
@@ -128,14 +136,9 @@ class WorkingKeys:
     @classmethod
     def from_de62(cls, tmk: bytes, download: bytes) -> WorkingKeys:
         """Decrypt under the terminal master key and prove every check value."""
-        if len(download) == 24:
-            places = ((0, 8, 8), (12, 8, 20))
-        elif len(download) in (40, 60):
-            places = ((0, 16, 16), (20, 8, 36), (40, 16, 56))[: 2 if len(download) == 40 else 3]
-        else:
-            raise AssertionError(f"DE62 has {len(download)} bytes, not 24, 40 or 60")
+        assert len(download) in DOWNLOADS, f"DE62 has {len(download)} bytes, not 24, 40 or 60"
         keys = []
-        for start, length, check in places:
+        for start, length, check in DOWNLOADS[len(download)]:
             key = des(tmk, download[start : start + length], decrypt=True)
             assert check_value(key) == download[check : check + 4], f"check value at byte {check} of DE62 is wrong"
             keys.append(key)

@@ -136,7 +136,7 @@ class Network:
     def positions(self) -> dict[str, int]:
         """What issuer, switch and acquirer each say that the network's money comes to, fen; -1 where one disagrees
         with itself."""
-        found = {}
+        found: dict[str, int] = {}
         for party in PARTIES:
             books = self.rest(party).get("/books")
             nets = {one["account_id"]: one["credits"] - one["debits"] for one in books["accounts"]}

@@ -74,6 +74,23 @@ def test_a_cryptogram_over_another_amount_is_declined(
     assert network.available(card) == before
 
 
+def test_what_the_card_itself_declined_is_not_approved(
+    network: Network, terminal: OutsideTerminal, card: OutsideCard
+) -> None:
+    before = network.available(card)
+    assert terminal.pay(card, 100, tap=card.tap(100, issuer_data="0701010380000001"))[1].code == "05"
+    assert network.available(card) == before
+
+
+@pytest.mark.parametrize(("mode", "code"), [("021", "45"), ("022", "45"), ("011", "57"), ("012", "57")])
+def test_a_chip_card_read_otherwise_is_declined(
+    network: Network, terminal: OutsideTerminal, card: OutsideCard, mode: str, code: str
+) -> None:
+    before = network.available(card)
+    assert terminal.pay(card, 100, change={"22": mode, "55": None})[1].code == code
+    assert network.available(card) == before
+
+
 def test_another_cards_cryptogram_is_declined(network: Network, supply: Supply, terminal: OutsideTerminal) -> None:
     card, other = supply.card(), supply.card()
     before = network.available(card)

@@ -127,12 +127,10 @@ def test_one_wrong_digit_of_the_pin_is_55_and_moves_no_money(
     if place >= len(card.pin):
         pytest.skip(f"the demo PIN has {len(card.pin)} digits")
     before = network.available(card)
-    # a PVV has 4 digits: one wrong PIN in 10 000 passes by chance, two at the same place do not
-    codes = {terminal.pay(card, 100, pin=card.wrong_pin(place, shift))[1].code for shift in (3, 7)}
-    assert "55" in codes, f"digit {place + 1} of {len(card.pin)} may be anything"
-    assert codes <= {"55", "00"}
-    if codes == {"55"}:
-        assert network.available(card) == before
+    for shift in (1, 5):
+        code = terminal.pay(card, 100, pin=card.wrong_pin(place, shift))[1].code
+        assert code == "55", f"digit {place + 1} of {len(card.pin)} is not looked at"
+    assert network.available(card) == before
     assert terminal.pay(card, 100)[1].code == "00"
 
 

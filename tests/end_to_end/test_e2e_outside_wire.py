@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from independent_card import OutsideCard
+from independent_card import CVN_01, OutsideCard, Tap
 from independent_terminal import F_PADDED, HEADER_BYTES, OutsideTerminal, frame, prove_approval
 from running_network import Network, Supply
 
@@ -51,6 +51,38 @@ def test_lenient_forms_still_look_at_the_pin(
     assert terminal.pay(card, 150, pin=card.wrong_pin(1), **FORMS[form])[1].code == "55"
     assert network.available(card) == before
     assert terminal.pay(card, 1)[1].code == "00"
+
+
+@pytest.mark.parametrize(
+    "issuer_data",
+    [
+        "07000103A0200001",
+        "07010103A0000001",
+        "07FF0103A0000001",
+        "07000103A04002010A010000001000D1F61152",
+        "07011703A0200001",
+        "07011703A02000010A010000001000D1F61152",
+    ],
+)
+def test_issuer_application_data_of_all_kinds(
+    network: Network, terminal: OutsideTerminal, card: OutsideCard, issuer_data: str
+) -> None:
+    """Key index, card verification results, cryptogram version and the issuer's own part as cards have them."""
+    before = network.available(card)
+    assert terminal.pay(card, 150, tap=card.tap(150, issuer_data=issuer_data))[1].code == "00"
+    assert network.available(card) == before - 150
+
+
+def test_chip_data_with_fewer_and_more_tags(network: Network, terminal: OutsideTerminal, card: OutsideCard) -> None:
+    before = network.available(card)
+    tap = card.tap(150)
+    needed = {"9F26", "9F27", "9F10", *CVN_01, "9F33"}
+    fewer = Tap({tag: value for tag, value in tap.data.items() if tag in needed}, tap.session_key)
+    assert terminal.pay(card, 150, tap=fewer)[1].code == "00"
+    tap = card.tap(150)
+    more = Tap({**tap.data, "9F63": bytes(16), "5F34": b"\1", "DF31": b"own"}, tap.session_key)
+    assert terminal.pay(card, 150, tap=more)[1].code == "00"
+    assert network.available(card) == before - 300
 
 
 @pytest.mark.parametrize(
