@@ -22,6 +22,10 @@ _REPEATED: Final = (2, 3, 4, 11, 41, 42, 49, 60)
 _NO_ANSWER: Final = "98"
 """The reason where the terminal gives none."""
 
+_REASONS: Final = frozenset((_NO_ANSWER, "96", "A0", "06"))
+_OTHER_REASON: Final = "06"
+"""What stands for a reason that is none of these [G]."""
+
 
 def original_trace(terminal_id: str, message: Message) -> str:
     """The identity of what an 0400 is about: batch and STAN of DE61, else its own; empty where there is no STAN."""
@@ -44,8 +48,9 @@ class Reversals:
         """Decide an 0400 whose sender and MAC are right; `request.trace` is that of its original."""
         context = self._context
         fields = request.message.fields
-        reason = fields.get(39, _NO_ANSWER)
-        if not request.trace or not isinstance(reason, str):
+        given = fields.get(39, _NO_ANSWER)
+        reason = given if isinstance(given, str) and given in _REASONS else _OTHER_REASON
+        if not request.trace:
             rrn = context.new_retrieval_reference(turn.store, moment)
             context.terminals.refuse(turn, moment, request.link, request.message, request.terminal, "30", rrn)
             return

@@ -46,6 +46,11 @@ COMMAND_SECONDS: Final = 90.0
 
 MESSAGES_LIMIT: Final = 500
 
+PARENT_VARIABLE: Final = "FOURPARTY_PARENT"
+"""Environment variable with the process id of who started this one and wants it to end with itself."""
+
+PARENT_SECONDS: Final = 1.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -437,12 +442,23 @@ async def _serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    orphaned = loop.create_task(_end_with_parent(end))
     log.info("serving", party=party.name, links=[str(one.address) for one in listen])
     code = await ended
+    orphaned.cancel()
     log.info("stopping", party=party.name)
     await runtime.stop()
     await loop.run_in_executor(None, rest.stop)
     return code
+
+
+async def _end_with_parent(end: Callable[[int], None]) -> None:
+    """End when the process that started this one is gone, killed perhaps, where it asked for that."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    while parent is not None and str(os.getppid()) == parent:
+        await asyncio.sleep(PARENT_SECONDS)
+    if parent is not None:
+        end(0)
 
 
 def main(name: str, serve: Callable[[Path], int]) -> None:

@@ -203,10 +203,19 @@ class Store:
             if self.is_sqlite:
                 sa.event.listen(self.engine, "connect", _sqlite_pragmas(durable))
             self.metadata.create_all(self.engine)
+            self._check_schema()
             self._connection = self.engine.connect()
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             raise StoreError(f"cannot open {self.url.render_as_string()}: {_reason(error)}") from error
         self.statements = {row: _Statements(row.spec, table, self.engine.dialect) for row, table in self.tables.items()}
+
+    def _check_schema(self) -> None:
+        inspector = sa.inspect(self.engine)
+        for table in self.tables.values():
+            found = {column["name"] for column in inspector.get_columns(table.name)}
+            if found != set(table.c.keys()):
+                name = self.url.render_as_string()
+                raise StoreError(f"{name}: table {table.name} was made by another version of fourparty; use a new one")
 
     def _table(self, spec: TableSpec) -> sa.Table:
         columns = [

@@ -202,7 +202,7 @@ def _fail(reason: str, code: int) -> NoReturn:
 
 def print_json(content: object) -> None:
     """Print JSON for scripts."""
-    print(json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True))  # noqa: T201
+    print(json.dumps(content, ensure_ascii=False, indent=2))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from merchant_device.__main__ import DeviceSettings, serve_phones
+from network.iso8583 import RESPONSE_CODES
 from network.ledger import Money
 from network.live import LiveRuntime, real_now
 from network.party import CommandError, Json
@@ -158,7 +159,8 @@ def _show(hops: list[dict[str, Json]], receipt: dict[str, Json], amount: Money) 
         )
     else:
         code = f" {receipt['response_code']}" if receipt["response_code"] else ""
-        console.print(f"{receipt['outcome']}{code}: {receipt['reason']}", style="bold red", markup=False)
+        reason = receipt["reason"] or RESPONSE_CODES.get(str(receipt["response_code"]), "no reason given")
+        console.print(f"{receipt['outcome']}{code}: {reason}", style="bold red", markup=False)
 
 
 class CounterSettings(DeviceSettings):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import secrets
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
@@ -17,7 +20,7 @@ from network.live import real_now
 from network.service import ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError, sqlite_url
 from scenarios import demo
-from scenarios.processes import PORTS, Processes, address, check_ports
+from scenarios.processes import PORTS, Processes, address, check_ports, read_description
 
 FREE_TERMINALS: Final = 240
 """Terminals of a prepared network that are free for outside clients and scenarios."""
@@ -98,7 +101,7 @@ def _make_data(folder: Path, cards: int, free_terminals: int) -> None:
 
 def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> None:
     path = folder / "network.json"
-    content: dict[str, Any] = json.loads(path.read_text())
+    content = read_description(path)
     at = {name: str(address(base_port, name)) for name in PORTS}
     content["issuer"] = {"api": f"http://{at['issuer']}", "member_link": at["issuer_link"], "id": demo.ISSUER_ID}
     content["switch"] = {"api": f"http://{at['switch']}", "member_link": at["member_link"], "id": demo.SWITCH_ID}
@@ -159,8 +162,28 @@ def stay_up(folder: Path, base_port: int) -> int:
     """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends."""
     console = Console(stderr=True, highlight=False)
     check_ports(base_port, ("device",))
-    is_new = not (folder / "network.json").exists()
-    if is_new:
+    with _held(folder):
+        return _stay_up(folder, base_port, console)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that no second network runs on its databases."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(f"cannot prepare {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(f"a network is running in {folder} already") from error
+        yield
+
+
+def _stay_up(folder: Path, base_port: int, console: Console) -> int:
+    if not (folder / "network.json").exists():
         console.print(f"preparing a demo network in {folder} ...")
     prepare(folder, base_port)
     stop = threading.Event()

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import httpx
 
-from network.service import Address, ConfigurationError, read_secret
+from network.service import PARENT_VARIABLE, Address, ConfigurationError
 from scenarios.books import Account, PartyBooks
 
 SERVICES: Final = ("issuer", "switch", "acquirer", "device")
@@ -83,18 +83,34 @@ def check_ports(base_port: int, services: Iterable[str]) -> None:
             raise ConfigurationError(f"port {base_port + offset} ({name}) is in use; choose another --base-port")
 
 
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of a ``network.json``.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is missing, or does not describe a network.
+    """
+    try:
+        description = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}; is a network running there?") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} does not describe a network: it is not JSON") from error
+    if not isinstance(description, dict):
+        raise ConfigurationError(f"{path} does not describe a network: it is not an object")
+    for name, kind in (("operator_token", str), ("terminals", list), ("cards", list)):
+        if not isinstance(description.get(name), kind):
+            raise ConfigurationError(f"{path} does not describe a network: it has no {name}")
+    return description
+
+
 class RunningNetwork:
     """A network that answers, known by its folder: what REST tells about it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        path = folder / "network.json"
-        try:
-            self.description: dict[str, Any] = json.loads(path.read_text())
-        except OSError as error:
-            raise ConfigurationError(f"cannot read {path}: {error.strerror}; is a network running there?") from error
-        except ValueError as error:
-            raise ConfigurationError(f"{path} is not JSON: {error}") from error
+        self.description = read_description(folder / "network.json")
         token = self.description["operator_token"]
         self.client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=10.0, trust_env=False)
 
@@ -251,9 +267,4 @@ class Processes:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
-
-
-def operator_token(folder: Path) -> str:
-    """The operator's token of the network in `folder`."""
-    return read_secret(folder / "operator.token")
+    return {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}

@@ -275,10 +275,13 @@ class MemberLinks:
             turn.timer((KEY_TIMER, f"{member_id}/{which}"), None)
             return
         in_force = zone.pin_key if which == PIN_KEY else zone.mac_key
-        if offer is None and not (in_force is not None and self._made_with(self._module.load(in_force), message)):
+        if in_force is not None and self._made_with(self._module.load(in_force), message):
+            self._dropped("repeated 0810")
+            return
+        self._dropped("0810 of another key")
+        if offer is None:
             # The member put a key in force that we no longer hold, from a copy that was long on its way.
             self._offer(turn, member_id, which)
-        self._dropped("0810 of another key")
 
     def _made_with(self, key: KeyHandle, message: Message) -> bool:
         mac = message.get(128)

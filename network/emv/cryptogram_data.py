@@ -6,7 +6,8 @@ the value counts, where that piece lies. Padding belongs to the algorithm and is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 
@@ -80,17 +81,40 @@ def assemble(cryptogram_version: int, values: Mapping[str, bytes]) -> bytes:
         When the version is not known, a tag is missing, or its value is not of the length it must have.
 
     """
-    parts = CRYPTOGRAM_DATA.get(cryptogram_version)
-    if parts is None:
+    quick = _QUICK.get(cryptogram_version)
+    if quick is None:
         raise CryptogramDataError(f"cryptogram version {cryptogram_version:02X} is not known")
-    pieces: list[bytes] = []
-    for tag, length, offset in parts:
-        value = values.get(tag)
-        if value is None:
-            raise CryptogramDataError(f"{tag} is missing")
-        if offset is not None:
-            value = value[offset : offset + length]
-        if len(value) != length:
-            raise CryptogramDataError(f"{tag} does not hold the {length} bytes that count")
-        pieces.append(value)
+    pick, lengths, whole, last = quick
+    try:
+        *pieces, application_data = pick(values)
+    except KeyError as error:
+        raise CryptogramDataError(f"{error.args[0]} is missing") from None
+    if tuple(map(len, pieces)) != lengths or len(application_data) < whole:
+        raise CryptogramDataError(_wrong_length(cryptogram_version, values))
+    pieces.append(application_data[last])
     return b"".join(pieces)
+
+
+def _wrong_length(cryptogram_version: int, values: Mapping[str, bytes]) -> str:
+    for tag, length, offset in CRYPTOGRAM_DATA[cryptogram_version]:
+        value = values[tag] if offset is None else values[tag][offset : offset + length]
+        if len(value) != length:
+            return f"{tag} does not hold the {length} bytes that count"
+    return "a part has the wrong length"
+
+
+def _prepare(
+    parts: tuple[Part, ...],
+) -> tuple[Callable[[Mapping[str, bytes]], tuple[bytes, ...]], tuple[int, ...], int, slice]:
+    """What `assemble` needs of a version at hand: the last part is cut out of the issuer application data."""
+    *others, (_, length, offset) = parts
+    assert offset is not None  # noqa: S101 - 9F10 is the last part of every version
+    return (
+        itemgetter(*(part.tag for part in parts)),
+        tuple(part.length for part in others),
+        offset + length,
+        slice(offset, offset + length),
+    )
+
+
+_QUICK: Final = {version: _prepare(parts) for version, parts in CRYPTOGRAM_DATA.items()}

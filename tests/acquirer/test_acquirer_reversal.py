@@ -72,6 +72,14 @@ def test_a_pending_sale_is_taken_back_and_its_late_answer_is_not_forwarded(
     assert [row.status for row in bed.rows()] == ["reversed"]
 
 
+@pytest.mark.parametrize("reason", ["00", "zz", "好", b"\0\1"])
+def test_a_reason_that_is_none_is_other(bed: Bed, terminal: Terminal, reason: str | bytes) -> None:
+    bed.pay(terminal, terminal.sale())
+    (reply,) = bed.ask(terminal, terminal.reversal(f"{terminal.stan:06d}", de39=reason))
+    assert reply.fields[39] == "00"
+    assert the_advice(bed).fields[39] == "06"
+
+
 def test_a_timed_out_sale_is_reversed_once(bed: Bed, terminal: Terminal) -> None:
     assert bed.ask(terminal, terminal.sale()) == []
     ((_, body),) = bed.wait(31)

@@ -106,6 +106,7 @@ def test_no_more_than_a_window_is_on_its_way(tmp_path: Path) -> None:
     for _ in range(12):
         messages = [message for message in world.taken(world.issuer) if message.mti == "0420"]
         assert len(messages) <= 4
+        assert world.turn() == []
         seen += [message.text(90)[4:10] for message in messages]
         world.exchange(*((world.issuer, world.issuer.answer(message)) for message in messages))
     assert seen == [f"{stan:06d}" for stan in range(1, 12)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from switch_world import World
 
 from network.party import Received, Turn, Work
@@ -59,24 +57,3 @@ def test_what_is_overdue_at_the_start_is_timed_out_at_once(world: World) -> None
     assert [row.status for row in world.transactions()] == ["timed out"] * 2
     world.sign_on()
     assert [message.mti for message in world.taken(world.issuer)] == ["0420", "0420"]
-
-
-def test_one_bad_event_harms_no_other(world: World) -> None:
-    """An 0200 that no turn can decide is dropped alone; the others of its turn are decided."""
-    requests = world.switch._requests
-    decide = requests.request
-
-    def fail_on_13(*arguments: Any) -> None:
-        decide(*arguments)
-        if arguments[4][11] == "000013":
-            raise ZeroDivisionError
-
-    requests.request = fail_on_13  # type: ignore[method-assign, assignment]
-    world.exchange(*((world.acquirer, world.acquirer.sale(stan)) for stan in (12, 13, 14)))
-    assert len(world.failures) == 1
-    world.failures.clear()
-    answers = [world.issuer.answer(request) for request in world.taken(world.issuer)]
-    assert len(answers) == 2
-    world.exchange(*((world.issuer, answer) for answer in answers))
-    assert [reply[39] for reply in world.taken(world.acquirer)] == ["00", "00"]
-    assert world.positions() == (2500, -2500)
