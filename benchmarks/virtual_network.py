@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             profiler.enable()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         began, last, first_memory = time.process_time(), 0, 0.0
         step = max(1, chosen.sales // 10)
         for checkpoint in range(step, chosen.sales + 1, step):

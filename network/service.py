@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import hmac
+import itertools
 import logging
 import os
 import signal
@@ -30,8 +31,8 @@ import structlog
 import uvicorn
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from network import ledger
 from network.framing import Framing
@@ -97,13 +98,22 @@ class ServiceSettings(BaseSettings):
         Address of the REST interface.
     """
 
-    model_config = SettingsConfigDict(env_nested_delimiter="__", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
 
     database: str
     storage_key_file: Path
     operator_token_file: Path
     api: str
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @field_validator("api")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        try:
+            Address.parse(text)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return text
 
     @classmethod
     def settings_customise_sources(
@@ -141,6 +151,8 @@ def load_settings(settings: type[S], path: Path) -> S:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{path}: setting {name}: {first['msg']}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"the environment: {error}") from error
 
 
 def read_secret(path: Path) -> str:
@@ -262,6 +274,8 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
     @app.get("/books", dependencies=operator)
     def books() -> dict[str, Any]:
         """The trial balance, proved against the transfers."""
+        if ledger.LedgerAccount not in service.store.tables:
+            raise fastapi.HTTPException(404, "this party keeps no books")
         try:
             balance = ledger.trial_balance(service.store)
         except ledger.UnbalancedBooks as error:
@@ -284,8 +298,8 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
     ) -> list[dict[str, Json]]:
         """The messages that crossed this process's links last, described and masked."""
         recent = [one for one in list(service.runtime.trace) if one.at >= since]
-        described = [found for one in reversed(recent) if (found := _described(one, terminal)) is not None]
-        return list(reversed(described[:limit]))
+        described = (found for one in reversed(recent) if (found := _described(one, terminal)) is not None)
+        return list(itertools.islice(described, limit))[::-1]
 
     for make in routes:
         app.include_router(make(service))
@@ -343,8 +357,15 @@ def bind(address: Address) -> socket.socket:
         listening.listen(512)
     except OSError as error:
         listening.close()
-        raise ConfigurationError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from error
+        raise _cannot_listen(address, error) from error
     return listening
+
+
+def _cannot_listen(address: Address, error: OSError) -> ConfigurationError:
+    # a failed look-up of the name has an errno of its own kind, and its words
+    is_lookup = isinstance(error, socket.gaierror) or not error.errno
+    reason = error.strerror or str(error) if is_lookup else os.strerror(error.errno or 0)
+    return ConfigurationError(f"cannot listen on {address}: {reason}")
 
 
 class RestThread:
@@ -397,9 +418,9 @@ def run(
         store = Store(settings.database, rows)
     except StoreError as error:
         raise ConfigurationError(str(error)) from error
-    party = make_party(module)
-    listening = bind(Address.parse(settings.api))
     try:
+        party = make_party(module)
+        listening = bind(Address.parse(settings.api))
         return run_loop(_serve(party, store, module, token, listening, listen, dial, routes, prepare))
     finally:
         store.close()
@@ -428,12 +449,15 @@ async def _serve(
     runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3))
     if prepare is not None:
         prepare(runtime)
-    runtime.start()
+    try:
+        runtime.start()
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
     for one in listen:
         try:
             await runtime.listen(one.prefix, *one.address, one.framing)
         except OSError as error:
-            raise ConfigurationError(f"cannot listen on {one.address}: {error.strerror}") from error
+            raise _cannot_listen(one.address, error) from error
     for other in dial:
         runtime.dial(other.link, *other.address, other.framing)
     service = Service(party.name, store, module, token, runtime.ask, runtime)

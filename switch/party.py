@@ -191,7 +191,9 @@ class Switch:
 
     def _may_send(self, turn: Turn, link: LinkName, header: InterbankHeader, body: bytes) -> bool:
         """Whether a sender that is not signed on is a member at all; if not the message goes back."""
-        if turn.store.find(Member, "member_id", header.source) is not None:
+        sender = header.source
+        # only digits may reach the store: text with a NUL, say, PostgreSQL refuses
+        if sender.isascii() and sender.isdigit() and turn.store.find(Member, "member_id", sender) is not None:
             return True
         if header.reject_code == _NO_REJECT:
             refusal.send_back(turn, link, header, body, refusal.REJECT_SENDER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def split_in_chunks(framing: Framing, stream: bytes, cuts: list[int]) -> tuple[l
     buffer = bytearray()
     bodies: list[bytes] = []
     places = [0, *sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         buffer += stream[start:end]
         try:
             bodies += framing.split(buffer)

@@ -193,15 +193,15 @@ def test_half_a_frame_is_closed_and_a_whole_one_is_not(run: Run, monkeypatch: py
             began = time.monotonic()
 
             async def trickle() -> None:
-                with pytest.raises(ConnectionError):
-                    for byte in TERMINAL_FRAMING.frame(b"x" * 1000):
-                        await trickling.send(bytes([byte]))
-                        await asyncio.sleep(0.02)
+                for byte in TERMINAL_FRAMING.frame(b"x" * 1000):
+                    await trickling.send(bytes([byte]))
+                    await asyncio.sleep(0.02)
 
             trickler = asyncio.create_task(trickle())
             assert await stuck.is_closed()
             assert 0.19 <= time.monotonic() - began < 2
-            await trickler
+            with pytest.raises(ConnectionError):
+                await trickler
             assert time.monotonic() - began < 3
             assert await idle.hear(1) == [b"re:idle"]
             await asyncio.sleep(0.3)
@@ -380,6 +380,10 @@ def test_a_store_that_fails_ends_with_the_failed_callback(
 # links that this side dials
 
 
+def has_notes(bed: Bed, count: int) -> Callable[[], bool]:
+    return lambda: len(bed.notes()) == count
+
+
 @asynccontextmanager
 async def server_at(
     port: int, heard: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -397,7 +401,9 @@ async def server_at(
         writer.transport.abort()
 
 
-def test_a_dialled_link_comes_up_and_again_after_the_server_went_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dialled_link_comes_up_and_again_after_the_server_went_away(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(live, "RECONNECT_FIRST", 0.01)
     monkeypatch.setattr(live, "RECONNECT_LONGEST", 0.05)
     with socket.socket() as found:
@@ -417,7 +423,7 @@ def test_a_dialled_link_comes_up_and_again_after_the_server_went_away(run: Run, 
             assert await bed.command("send", link="server", text="dropped: the link is down") == "sent"
             for lives in range(1, 4):
                 async with server_at(port, answers):
-                    await until(lambda: len(bed.notes()) == 2 * lives)
+                    await until(has_notes(bed, 2 * lives))
                     assert bed.runtime.links == ["server"]
                 await until(lambda: bed.runtime.links == [])
             welcomes = bed.notes()[::2]
@@ -590,8 +596,8 @@ def test_local_endpoints(run: Run) -> None:
             bed.runtime.detach("reader")
             await bed.command("send", link="reader", text="gone")
             assert len(asked) == 2
-            # what goes to a card is not kept for people to see
-            assert [one.link for one in bed.runtime.trace if not one.incoming] == ["reader"]
+            # what passes between the party and a card or a PIN pad is not remembered
+            assert list(bed.runtime.trace) == []
 
     run(main)
 
@@ -601,11 +607,11 @@ def test_accepted_links_have_names_of_their_own_process(run: Run) -> None:
         names: set[str] = set()
         for _ in range(2):
             async with echo_bed() as bed:
-                for _ in range(2):
-                    await bed.client()
+                clients = [await bed.client() for _ in range(2)]
                 await until(lambda: len(bed.runtime.links) == 2)
                 assert all(link.startswith("peer:") for link in bed.runtime.links)
                 names |= set(bed.runtime.links)
+                assert len(clients) == 2
             await asyncio.sleep(0.002)
         assert len(names) == 4
 
@@ -619,7 +625,7 @@ def test_what_was_pending_is_resumed_by_the_next_process(run: Run, tmp_path: Any
         sent: list[bytes] = []
         for _ in range(2):
             store = Store(url, TABLES)
-            runtime = LiveRuntime(Echo(), store, random=Random(1), now=lambda: live.real_now())
+            runtime = LiveRuntime(Echo(), store, random=Random(1), now=live.real_now)
             runtime.attach("peer", lambda body, _: sent.append(body))
             runtime.start()
             if not sent:
@@ -637,7 +643,7 @@ def test_what_was_pending_is_resumed_by_the_next_process(run: Run, tmp_path: Any
 def test_a_port_in_use(run: Run) -> None:
     async def main() -> None:
         async with echo_bed() as bed:
-            with pytest.raises(OSError, match="address already in use|Address already in use"):
+            with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
                 await bed.runtime.listen("peer", "127.0.0.1", bed.port, TERMINAL_FRAMING)
 
     run(main)

@@ -89,7 +89,7 @@ class Statements:
         unit._cursor = self
 
     def _note(self, sql: str) -> None:
-        self.seen.append(sql.split()[0])
+        self.seen.append(sql.split(maxsplit=1)[0])
         if self.fail_at is not None and sql.startswith(self.fail_at):
             raise sqlite3.OperationalError("disk I/O error\nsecond line")
 
@@ -441,16 +441,18 @@ def test_a_failing_database_is_a_store_error_and_leaves_nothing(store: Store, un
     seeded(unit, Tariff(1, 1))
     unit.rollback()
     statements = Statements(unit)
-    with pytest.raises(StoreError, match=r"^database failed: disk I/O error$"):
-        if where == "SELECT":
-            statements.fail_at = where
+
+    def turn() -> None:
         row = unit.find(Tariff, "number", 1)
         assert row is not None
         row.rate = 2
         unit.change(row)
         unit.insert(Event(b"1", None))
-        statements.fail_at = where
         unit.commit()
+
+    statements.fail_at = where
+    with pytest.raises(StoreError, match=r"^database failed: disk I/O error$"):
+        turn()
     assert committed(store, Tariff) == [(1, 1)]
     assert committed(store, Event) == []
 
@@ -545,6 +547,16 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "party.db").write_bytes(b"Dear diary, " * 1000)
     with pytest.raises(StoreError, match="not a database"):
         Store(sqlite_url(tmp_path / "party.db"), ROWS)
+
+
+def test_a_database_of_another_version_is_refused(open_store: OpenStore, database_url: str) -> None:
+    store = open_store(*ROWS)
+    with store.read() as connection:
+        connection.exec_driver_sql("ALTER TABLE holder ADD COLUMN nickname TEXT")
+    with pytest.raises(StoreError, match="table holder was made by another version") as caught:
+        open_store(*ROWS)
+    assert "\n" not in str(caught.value)
+    assert open_store(Tariff, Event) is not None
 
 
 # durability

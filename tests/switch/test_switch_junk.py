@@ -28,6 +28,8 @@ def sent_back(body: bytes, reject_code: bytes) -> bytes:
     [
         (echo("09990000"), b"00058"),
         (echo(""), b"00058"),
+        (echo("0102\x00000"), b"00058"),
+        (echo("01020002").replace(b"01020002", b"0102000\xb2"), b"00058"),
         (echo("01020000", destination="00020000"), b"00092"),
         (echo("01020000")[:50] + b"\xff" * 8 + echo("01020000")[58:], b"00030"),
     ],
