@@ -37,7 +37,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from network import ledger
 from network.framing import Framing
 from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
-from network.keys import SecurityModule
+from network.keys import SecurityModule, SecurityModuleError
 from network.live import LiveRuntime, Traced, run_loop
 from network.party import CommandError, Json, Party, local_time
 from network.store import Row, Store, StoreError
@@ -183,8 +183,8 @@ def open_module(storage_key_file: Path) -> SecurityModule:
     try:
         key = bytes.fromhex(read_secret(storage_key_file))
         return SecurityModule(key, SystemRandom())
-    except ValueError as error:
-        raise ConfigurationError(f"{storage_key_file} does not hold a storage key of 32 hex digits or more") from error
+    except (ValueError, SecurityModuleError) as error:
+        raise ConfigurationError(f"{storage_key_file} does not hold a storage key: 32, 48 or 64 hex digits") from error
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Service:
     name: str
     store: Store
     module: SecurityModule
-    token: str
+    token: str = field(repr=False)
     ask: Callable[[str, dict[str, Json]], Any] = field(repr=False)
     runtime: LiveRuntime = field(repr=False)
 

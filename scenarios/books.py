@@ -41,16 +41,37 @@ def of_store(store: Store) -> PartyBooks:
     return PartyBooks(accounts, balance.imbalance, balance.transfers)
 
 
-def compare(books: Mapping[str, PartyBooks]) -> Books:
+def compare(books: Mapping[str, PartyBooks], before: Mapping[str, PartyBooks] | None = None) -> Books:
     """Set the books of ``issuer``, ``switch`` and ``acquirer`` side by side.
 
+    With `before`, the books when a run began, amounts and numbers are those of the run.
     Of transfers, the switch's and the issuer's numbers may differ where an issuer approved what the switch had
     given up: both directions are then posted at the issuer. Positions may not differ.
     """
     problems = [f"{party}: {one.error}" for party, one in books.items() if one.error]
+    positions = _positions(books)
+    if len(set(positions.values())) != 1:
+        problems.append("the positions are not the same amount")
+    for party, one in books.items():
+        if one.imbalance:
+            problems.append(f"{party}: debits and credits differ by {one.imbalance} fen")
+    transfers = {party: one.transfers for party, one in books.items()}
+    if before is not None:
+        positions = {name: fen - _positions(before)[name] for name, fen in positions.items()}
+        transfers = {party: number - before[party].transfers for party, number in transfers.items()}
+    return Books(
+        agree=not problems,
+        positions=positions,
+        imbalance={party: one.imbalance for party, one in books.items()},
+        transfers=transfers,
+        problems=problems,
+    )
+
+
+def _positions(books: Mapping[str, PartyBooks]) -> dict[str, int]:
     issuer, switch, acquirer = (books[party].accounts for party in ("issuer", "switch", "acquirer"))
     members = [account for account in switch if account.account_id.startswith("member:")]
-    positions = {
+    return {
         "issuer: owed to the network": _owed(issuer, "settlement:network"),
         "switch: due from issuers": sum(max(0, m.debits - m.credits) for m in members),
         "switch: due to acquirers": sum(max(0, m.credits - m.debits) for m in members),
@@ -59,18 +80,6 @@ def compare(books: Mapping[str, PartyBooks]) -> Books:
             m.credits - m.debits for m in acquirer if m.account_id.startswith("merchant:")
         ),
     }
-    if len(set(positions.values())) != 1:
-        problems.append("the positions are not the same amount")
-    for party, one in books.items():
-        if one.imbalance:
-            problems.append(f"{party}: debits and credits differ by {one.imbalance} fen")
-    return Books(
-        agree=not problems,
-        positions=positions,
-        imbalance={party: one.imbalance for party, one in books.items()},
-        transfers={party: one.transfers for party, one in books.items()},
-        problems=problems,
-    )
 
 
 def _owed(accounts: Iterable[Account], account_id: str) -> int:

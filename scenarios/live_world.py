@@ -35,7 +35,7 @@ from network.store import Store, sqlite_url
 from scenarios import books, demo, embedded
 from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
 from scenarios.real_time import RealTime
-from scenarios.result import Measurement, Result
+from scenarios.result import Books, Measurement, Result
 from scenarios.stage import Phone, Scenario, Stage
 from scenarios.virtual_world import title
 from scenarios.wallet import read_wallet
@@ -173,6 +173,7 @@ async def _play(
     parties = ("acquirer", "switch", "issuer")
     async with phone_host(network, store, seed=seed, duration=duration, phones=phones) as host:
         stage: Stage = host.stage
+        books_before = await asyncio.to_thread(network.books)
         before = {party: await asyncio.to_thread(network.latency_counts, party) for party in parties}
         host.runtime.service = Durations()
         started_at = demo.iso_time(real_now())
@@ -184,7 +185,7 @@ async def _play(
             progress(min(stage.env.now, time.monotonic() - began), stage.measurement)
         played = stage.env.now - stage.started
         host.time.stop()
-        agreed = await _settled(network, store)
+        agreed = await _settled(network, store, books_before)
         service = {"merchant_device": host.runtime.service.summary()}
         for party in parties:
             counts = await asyncio.to_thread(network.latency_counts, party)
@@ -211,15 +212,15 @@ async def _play(
         parties=service,
         timeline=measurement.timeline(),
         books=agreed,
-        environment=environment(host.time.lag),
+        environment={"phones": str(phones), **environment(host.time.lag)},
     )
 
 
-async def _settled(network: RunningNetwork, store: Store) -> Any:
+async def _settled(network: RunningNetwork, store: Store, before: dict[str, books.PartyBooks]) -> Books:
     """The books once nothing is pending at the phones and they agree, or as they are when that takes too long."""
     deadline = time.monotonic() + SETTLING_SECONDS
     while True:
-        found = books.compare(await asyncio.to_thread(network.books))
+        found = books.compare(await asyncio.to_thread(network.books), before)
         if (found.agree and demo.is_settled("merchant_device", store)) or time.monotonic() > deadline:
             return found
         await asyncio.sleep(0.2)

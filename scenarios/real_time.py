@@ -15,16 +15,27 @@ import simpy
 
 
 class RealTime:
-    """Lets the time of `env` be the real time since `start`, in seconds."""
+    """Lets the time of `env` be the real time since `start`, in seconds.
+
+    Attributes
+    ----------
+    lag : float
+        The longest that an event had to wait beyond its time, in seconds.
+    error : Exception or None
+        The first that a process of the scenario ended with and nobody took. The loop's exception handler gets each
+        of them; the other processes go on.
+    """
 
     def __init__(self, env: simpy.Environment) -> None:
         self.env = env
         self.lag = 0.0
+        self.error: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._origin = time.monotonic() - env.now
         self._handle: asyncio.TimerHandle | None = None
         self._soon = False
         self._running = True
+        self._stepping = False
 
     def start(self) -> None:
         """Begin: the environment's present time is now."""
@@ -39,9 +50,16 @@ class RealTime:
 
     def trigger(self, event: simpy.Event, value: Any) -> None:
         """Let `event` happen at the real time that it is now."""
-        self._catch_up()
-        if not event.triggered:
-            event.succeed(value)
+        try:
+            # an answer may come at once, while the process that asked is still being stepped
+            if not self._stepping:
+                self._advance(settle=False)
+        finally:
+            if not event.triggered:
+                event.succeed(value)
+            self._step_soon()
+
+    def _step_soon(self) -> None:
         if not self._soon and self._running:
             self._soon = True
             self._loop.call_soon(self._step)
@@ -50,24 +68,35 @@ class RealTime:
         """Do something later in real time."""
         self._loop.call_later(seconds, action)
 
-    def _catch_up(self) -> None:
-        now = time.monotonic() - self._origin
-        if now > self.env.now:
-            due = self.env.peek()
-            if due < now:
-                self.lag = max(self.lag, now - due)
-            self.env.run(until=now)
-
     def _step(self) -> None:
         self._soon = False
         if not self._running:
             return
-        self._catch_up()
+        try:
+            self._advance(settle=True)
+        finally:
+            if self._handle is not None:
+                self._handle.cancel()
+            due = self.env.peek()
+            if due != float("inf"):
+                delay = max(0.0, due + self._origin - time.monotonic())
+                self._handle = self._loop.call_later(delay, self._step)
+
+    def _advance(self, *, settle: bool) -> None:
+        """Run the environment up to now and, to `settle`, also what happens at this very moment."""
         env = self.env
-        while env.peek() <= env.now:
-            env.step()
-        if self._handle is not None:
-            self._handle.cancel()
-        due = env.peek()
-        if due != float("inf"):
-            self._handle = self._loop.call_later(max(0.0, due + self._origin - time.monotonic()), self._step)
+        now = time.monotonic() - self._origin
+        self._stepping = True
+        try:
+            if now > env.now:
+                due = env.peek()
+                if due < now:
+                    self.lag = max(self.lag, now - due)
+                env.run(until=now)
+            while settle and env.peek() <= env.now:
+                env.step()
+        except Exception as error:
+            self.error = self.error or error
+            raise
+        finally:
+            self._stepping = False

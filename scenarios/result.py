@@ -56,8 +56,10 @@ class Interval:
 class Result:
     """The result of one run of a scenario. Times in seconds, latencies in microseconds, amounts in fen.
 
-    `environment` (machine, versions, command, elapsed real time) is empty for virtual runs, whose result depends
-    on nothing but the scenario, its settings and the seed.
+    `duration` is how long the run took until its last payment ended, `parties` the time from a message's arrival at a
+    party to the end of the turn that decided it (several messages a payment). `environment` tells phones, command and
+    version, of live runs machine and clock too: the result of a virtual run depends on nothing but the scenario, its
+    settings and the seed.
     """
 
     scenario: str

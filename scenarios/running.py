@@ -16,6 +16,7 @@ from scenarios import demo, live_world, report, virtual_world
 from scenarios.result import Measurement, Result
 from scenarios.stage import Scenario
 
+NOTHING_APPROVED: Final = 1
 BOOKS_DISAGREE: Final = 4
 DEFAULT_REPORTS: Final = Path("runs")
 SCENARIOS: Final = ("street_market",)
@@ -62,7 +63,7 @@ def run_scenario(
     phones: int | None,
     as_json: bool,
 ) -> int:
-    """Run a scenario; exit code 0, or `BOOKS_DISAGREE`."""
+    """Run a scenario; exit code 0, `NOTHING_APPROVED` or `BOOKS_DISAGREE`."""
     from scenarios.cli import print_json
 
     scenario = find_scenario(name)
@@ -83,7 +84,9 @@ def run_scenario(
     else:
         screen.show(result, Console(highlight=False))
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {written}", markup=False)
-    return 0 if result.books.agree else BOOKS_DISAGREE
+    if not result.books.agree:
+        return BOOKS_DISAGREE
+    return 0 if result.approved else NOTHING_APPROVED
 
 
 def _live(name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int) -> Result:

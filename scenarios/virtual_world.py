@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -76,9 +77,13 @@ class VirtualWorld:
         stage.phones = [Phone(stage, terminal.terminal_id) for terminal in self.data.terminals[:phones]]
         return stage
 
-    def books(self) -> Books:
-        """The three books side by side."""
-        return books.compare({party: books.of_store(self.stores[party]) for party in ("issuer", "switch", "acquirer")})
+    def party_books(self) -> dict[str, books.PartyBooks]:
+        """The trial balances of the three parties that keep books."""
+        return {party: books.of_store(self.stores[party]) for party in ("issuer", "switch", "acquirer")}
+
+    def books(self, before: Mapping[str, books.PartyBooks] | None = None) -> Books:
+        """The three books side by side; with `before`, what has moved since then."""
+        return books.compare(self.party_books(), before)
 
     def run_until(self, condition: Callable[[], bool], limit: float) -> bool:
         """Go on until `condition` holds, at most `limit` seconds of virtual time; tell whether it does."""
@@ -147,6 +152,7 @@ def play(
     """Play a scenario to its end, let everything settle, and measure."""
     env = world.env
     stage = world.stage(duration, phones)
+    before = world.party_books()
     reversals = demo.reversals(world.stores["merchant_device"])
     finished = env.process(scenario(stage))
     while not finished.processed:
@@ -175,7 +181,12 @@ def play(
         end_to_end=measurement.latency.summary(),
         parties={party: world.nodes[party].service.summary() for party in PARTIES},
         timeline=measurement.timeline(),
-        books=world.books(),
+        books=world.books(before),
+        environment={
+            "phones": str(phones),
+            "command": f"fourparty run {name} --virtual --seed {world.seed} --duration {duration:g} --phones {phones}",
+            "fourparty": version("fourparty"),
+        },
     )
 
 

@@ -387,13 +387,12 @@ def test_an_answer_over_another_link_signs_nobody_on(member: Member, switch: Swi
     assert not member.session.is_signed_on
 
 
-def test_financial_messages_are_left_to_the_caller(member: Member, switch: Switch) -> None:
-    for mti in ("0200", "0210", "0420", "0430"):
-        message = switch.message(mti, {4: "000000000100"})
-        results: list[bool] = []
-        session = member.session
-        assert member.turn(lambda turn, m=message: results.append(session.handle(turn, "switch", m))) == []  # type: ignore[misc]
-        assert results == [False]
+@pytest.mark.parametrize("mti", ["0200", "0210", "0420", "0430"])
+def test_financial_messages_are_left_to_the_caller(member: Member, switch: Switch, mti: str) -> None:
+    message = switch.message(mti, {4: "000000000100"})
+    taken: list[bool] = []
+    assert member.turn(lambda turn: taken.append(member.session.handle(turn, "switch", message))) == []
+    assert taken == [False]
 
 
 def test_unknown_management_is_answered_as_not_supported(member: Member, switch: Switch) -> None:
