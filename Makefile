@@ -31,7 +31,7 @@ test: setup
 	@$(BIN)/python -m pytest
 
 test-fast: setup
-	@$(BIN)/python -m pytest -m "not live"
+	@$(BIN)/python -m pytest -m "not live and not slow"
 
 lint: setup
 	@$(BIN)/ruff check .

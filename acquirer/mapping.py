@@ -155,29 +155,33 @@ def interbank_request(
     `pin_block` is the PIN under the zone's key. DE128 is still to be set.
     """
     reference = row.reference
-    out: dict[int, Value] = {2: card.pan, 3: PROCESSING_CODES[row.kind][1]}
+    pan, expiry, track2 = card
+    out: dict[int, Value] = {
+        2: pan,
+        3: PROCESSING_CODES[row.kind][1],
+        7: reference[4:14],
+        11: reference[14:20],
+        12: reference[8:14],
+        13: reference[4:8],
+        18: merchant.category,
+        25: row.condition,
+        32: acquirer_id,
+        33: acquirer_id,
+        37: row.rrn,
+        41: row.terminal_id,
+        42: row.merchant_id,
+        43: merchant.acceptor,
+        49: row.currency,
+    }
     if row.kind == SALE:
         out[4] = f"{row.amount:012d}"
-    out[7] = reference[4:14]
-    out[11] = reference[14:20]
-    out[12] = reference[8:14]
-    out[13] = reference[4:8]
-    if card.expiry is not None:
-        out[14] = card.expiry
-    out[18] = merchant.category
+    if expiry is not None:
+        out[14] = expiry
     for element in _ACROSS:
         if element in fields:
             out[element] = fields[element]
-    out[25] = row.condition
-    out[32] = acquirer_id
-    out[33] = acquirer_id
-    if card.track2 is not None:
-        out[35] = card.track2
-    out[37] = row.rrn
-    out[41] = row.terminal_id
-    out[42] = row.merchant_id
-    out[43] = merchant.acceptor
-    out[49] = row.currency
+    if track2 is not None:
+        out[35] = track2
     if pin_block is not None:
         out[26] = fields.get(26, LONGEST_PIN)
         out[52] = pin_block
@@ -185,9 +189,9 @@ def interbank_request(
     return Message("0200", out, header)
 
 
-def take_answer(row: Transaction, fields: dict[int, Value], now: int) -> None:
-    """Note in the record what the switch's 0210 says; the status is the caller's."""
-    row.response_code = response_code(fields)
+def take_answer(row: Transaction, fields: dict[int, Value], code: str, now: int) -> None:
+    """Note in the record what the switch's 0210 says, and `code` of it; the status is the caller's."""
+    row.response_code = code
     row.authorisation_code = _text(fields, 38)
     row.settlement_date = _text(fields, 15)
     row.issuer_id = _text(fields, 100)
@@ -212,26 +216,30 @@ def terminal_answer(row: Transaction, card: CardData, code: str) -> dict[int, Va
     What only an approval has (38, 54, 55) is left out where `code` differs from the recorded answer.
     """
     reference = row.reference
-    out: dict[int, Value] = {2: card.pan, 3: PROCESSING_CODES[row.kind][0]}
+    out: dict[int, Value] = {
+        2: card.pan,
+        3: PROCESSING_CODES[row.kind][0],
+        11: row.stan,
+        12: reference[8:14],
+        13: reference[4:8],
+        25: row.condition,
+        37: row.rrn,
+        39: code,
+        41: row.terminal_id,
+        42: row.merchant_id,
+        49: row.currency,
+        63: CARD_BRAND,
+    }
     if row.kind == SALE:
         out[4] = f"{row.amount:012d}"
-    out[11] = row.stan
-    out[12] = reference[8:14]
-    out[13] = reference[4:8]
     if card.expiry is not None:
         out[14] = card.expiry
     if row.settlement_date is not None:
         out[15] = row.settlement_date
     if row.card_sequence is not None:
         out[23] = row.card_sequence
-    out[25] = row.condition
-    out[37] = row.rrn
-    out[39] = code
-    out[41] = row.terminal_id
-    out[42] = row.merchant_id
     if row.issuer_id is not None:
         out[44] = f"{row.issuer_id:<11}{reference[21:]:<11}"
-    out[49] = row.currency
     if code == row.response_code:
         if row.authorisation_code is not None:
             out[38] = row.authorisation_code
@@ -241,7 +249,6 @@ def terminal_answer(row: Transaction, card: CardData, code: str) -> dict[int, Va
             out[55] = row.chip_response
     if row.private_data is not None:
         out[60] = row.private_data
-    out[63] = CARD_BRAND
     return out
 
 

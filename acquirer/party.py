@@ -50,6 +50,18 @@ class _Arrived:
         self.fault = False
 
 
+class _Needed:
+    """The keys of the rows that the messages of a turn are about."""
+
+    __slots__ = ("advices", "references", "terminal_ids", "traces")
+
+    def __init__(self) -> None:
+        self.traces: list[str] = []
+        self.references: list[str] = []
+        self.advices: list[str] = []
+        self.terminal_ids: set[str] = set()
+
+
 class Acquirer:
     """The acquirer as a party.
 
@@ -120,32 +132,37 @@ class Acquirer:
         context = self._context
         switch = context.switch.name
         arrived: list[_Arrived] = []
+        needed = _Needed()
         for link, body in inbox:
-            one = self._from_switch(moment, body) if link == switch else self._from_terminal(link, body)
+            one = (
+                self._from_switch(moment, body, needed) if link == switch else self._from_terminal(link, body, needed)
+            )
             if one is not None:
                 arrived.append(one)
-        self._load(turn, arrived)
+        self._load(turn, needed)
         for one in arrived:
             if one.link == switch:
                 self._switch_message(turn, one)
             else:
                 self._terminal_message(turn, moment, one)
 
-    def _from_switch(self, moment: Moment, body: bytes) -> _Arrived | None:
+    def _from_switch(self, moment: Moment, body: bytes, needed: _Needed) -> _Arrived | None:
         try:
             message = INTERBANK.unpack(body)
         except DecodeError:
             self.dropped["undecodable"] += 1
             return None
         one = _Arrived(self._context.switch.name, body, message)
-        if message.mti in ("0210", "0430"):
+        mti = message.mti
+        if mti in ("0210", "0430"):
             fields = message.fields
             transmission, stan, acquirer = fields.get(7), fields.get(11), fields.get(32)
             if isinstance(transmission, str) and isinstance(stan, str) and isinstance(acquirer, str):
                 one.reference = moment.reference(transmission, stan, acquirer)
+                (needed.references if mti == "0210" else needed.advices).append(one.reference)
         return one
 
-    def _from_terminal(self, link: LinkName, body: bytes) -> _Arrived | None:
+    def _from_terminal(self, link: LinkName, body: bytes, needed: _Needed) -> _Arrived | None:
         try:
             one = _Arrived(link, body, TERMINAL.unpack(body))
         except DecodeError as error:
@@ -156,34 +173,33 @@ class Acquirer:
             one.fault = True
         message = one.message
         fields = message.fields
-        if response_mti(message.mti) is None:
+        mti = message.mti
+        if response_mti(mti) is None:
             self.dropped["answer from a terminal"] += 1
             return None
         terminal_id = fields.get(41)
         if isinstance(terminal_id, str):
             one.terminal_id = terminal_id
-            if message.mti == "0400":
+            needed.terminal_ids.add(terminal_id)
+            if mti == "0400":
                 one.trace = original_trace(terminal_id, message)
             else:
                 stan = fields.get(11)
                 if isinstance(stan, str):
                     one.trace = trace_of(terminal_id, batch_of(fields), stan)
+            if one.trace and mti in ("0200", "0400"):
+                needed.traces.append(one.trace)
         return one
 
-    def _load(self, turn: Turn, arrived: Sequence[_Arrived]) -> None:
+    def _load(self, turn: Turn, needed: _Needed) -> None:
         """Every row that the messages need, one query a table and index."""
         store = turn.store
-        store.load(Transaction, "trace", [one.trace for one in arrived if one.message.mti in ("0200", "0400")])
-        answered = [one.reference for one in arrived if one.reference and one.message.mti == "0210"]
-        rows = store.load(Transaction, "reference", answered)
-        advices = [one.reference for one in arrived if one.reference and one.message.mti == "0430"]
-        if advices:
-            store.load(Advice, "reference", advices)
-        self._load_parties(
-            turn,
-            {one.terminal_id for one in arrived if one.terminal_id},
-            [row for reference in answered if (row := rows[reference]) is not None],
-        )
+        store.load(Transaction, "trace", needed.traces)
+        rows = store.load(Transaction, "reference", needed.references)
+        if needed.advices:
+            store.load(Advice, "reference", needed.advices)
+        answered = [row for reference in needed.references if (row := rows[reference]) is not None]
+        self._load_parties(turn, needed.terminal_ids, answered)
 
     @staticmethod
     def _load_parties(turn: Turn, terminal_ids: set[str], rows: Sequence[Transaction]) -> None:

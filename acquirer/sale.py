@@ -221,7 +221,7 @@ class Sales:
             self._context.dropped["late"] += 1
             return
         turn.store.change(row)
-        take_answer(row, fields, turn.now)
+        take_answer(row, fields, code, turn.now)
         row.status = APPROVED if code == "00" else DECLINED
         if row.status == APPROVED and row.kind == SALE:
             post_sale(turn, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from acquirer.enrolment import MAC_ALGORITHMS
@@ -53,6 +54,7 @@ def trace_of(terminal_id: str, batch: str, stan: str) -> str:
     return f"{terminal_id}|{batch}|{stan}"
 
 
+@lru_cache(maxsize=256)
 def response_mti(mti: str) -> str | None:
     """The MTI that answers `mti`; None where that is itself an answer, or no message type at all."""
     function = mti[2]
@@ -147,8 +149,12 @@ class TerminalLink:
         turn.send(link, packed + mac)
 
 
+@lru_cache(maxsize=4096)
 def _reply_header(raw: bytes, requirement: int) -> TerminalHeader:
-    """TPDU with its addresses swapped; the head repeated but for the processing requirement (its 6th digit)."""
+    """TPDU with its addresses swapped; the head repeated but for the processing requirement (its 6th digit).
+
+    Kept, since terminals send the same header again and again.
+    """
     return TerminalHeader.from_bytes(
         raw[:1] + raw[3:5] + raw[1:3] + raw[5:7] + bytes((raw[7] & 0xF0 | requirement,)) + raw[8:]
     )

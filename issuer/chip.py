@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from issuer.tables import Card, KeySet
@@ -13,6 +14,9 @@ APPROVED_ARC: Final = b"00"
 
 _TRIPLE_DES: Final = 0x01
 _SM4: Final = 0x04
+
+# It says what the card is and how its last payments ended, and is mostly the same from payment to payment.
+_application_data: Final = lru_cache(maxsize=1024)(IssuerApplicationData.parse)
 
 
 class ChipData:
@@ -51,7 +55,7 @@ class ChipData:
             self.cryptogram = values["9F26"]
             self.atc = values["9F36"]
             amount = values["9F02"]
-            iad = IssuerApplicationData.parse(values["9F10"])
+            iad = _application_data(values["9F10"])
         except KeyError as error:
             raise ValueError(f"DE55 lacks {error}") from None
         if len(self.cryptogram) != 8 or len(self.atc) != 2:

@@ -15,7 +15,7 @@ from issuer.authorisation import Case, authorise
 from issuer.commands import CardDesk
 from issuer.configuration import Configuration
 from issuer.installation import INDEX_KEY, install, storage_key
-from issuer.replies import Replies
+from issuer.replies import REPLIES, Replies
 from issuer.requests import Calendar, Request, Reversal, read_request, read_reversal
 from issuer.reversal import reverse
 from issuer.tables import SETTLEMENT_ACCOUNT, TOMBSTONE, Account, Authorisation, Card, KeySet
@@ -27,9 +27,7 @@ from network.member import MemberSession, ZoneKeys, mac_is_valid
 from network.party import SECOND, Command, CommandError, Json, LinkName, Turn
 from network.store import Key
 
-_MANAGEMENT: Final = ("0800", "0810", "0820", "0830")
-_REQUESTS: Final = ("0100", "0200", "0220", "0420")
-"""What the issuer answers; those it does not offer with 40."""
+_MANAGEMENT: Final = frozenset({"0800", "0810", "0820", "0830"})
 
 
 class _Financial(NamedTuple):
@@ -127,7 +125,11 @@ class Issuer:
             f"{local.year % 100:02d}{local.month:02d}",
             local.year * 10_000 + local.month * 100 + local.day,
         )
-        index_key = storage_key(turn.store, self._module, INDEX_KEY)
+        index_key, index = storage_key(turn.store, self._module, INDEX_KEY), self._module.index
+
+        def card_index(pan: str) -> str:
+            return index(index_key, pan.encode("ascii")).hex()
+
         accepted: list[_Financial] = []
         for link, body in turn.inbox:
             try:
@@ -135,8 +137,9 @@ class Issuer:
             except DecodeError:
                 self.dropped["undecodable"] += 1
                 continue
-            if self._is_financial(turn, link, message, zone) and zone is not None:
-                accepted.append(_Financial(link, message, self._read(message, calendar, index_key)))
+            if self._is_financial(turn, link, message, zone):
+                read = read_reversal if message.mti == "0420" else read_request
+                accepted.append(_Financial(link, message, read(message, calendar, card_index)))
         if accepted and zone is not None and zone.mac_key is not None:
             self._load(turn, accepted)
             settlement = turn.store.find(LedgerAccount, "account_id", SETTLEMENT_ACCOUNT)
@@ -152,16 +155,16 @@ class Issuer:
         if refusal is not None:
             self.dropped[refusal] += 1
             return False
-        mti = message.mti
+        mti, fields = message.mti, message.fields
         if mti in _MANAGEMENT:
             self._session_changed = True
             if not self.session.handle(turn, link, message):
                 self.dropped["unexpected message type"] += 1
             return False
-        if mti not in _REQUESTS:
+        if mti not in REPLIES:
             self.dropped["unexpected message type"] += 1
             return False
-        if 7 not in message or 11 not in message:
+        if 7 not in fields or 11 not in fields:
             self.dropped["no DE7 or DE11 to answer to"] += 1
             return False
         if zone is None or zone.mac_key is None:
@@ -169,7 +172,7 @@ class Issuer:
             return False
         if mac_is_valid(message, self._module, zone, turn.now, self._overlap):
             return True
-        turn.send(link, self._replies.of_code(message.fields, mti, "A0", self._module.load(zone.mac_key)))
+        turn.send(link, self._replies.of_code(fields, mti, "A0", self._module.load(zone.mac_key)))
         return False
 
     def _envelope_refusal(self, header: Header | None) -> str | None:
@@ -180,16 +183,6 @@ class Issuer:
         if raw[17:28] != self._envelope[11:]:
             return "not from the switch"
         return "for another institution" if raw[6:17] != self._envelope[:11] else "rejected by the switch"
-
-    def _read(self, message: Message, calendar: Calendar, index_key: KeyHandle) -> Request | Reversal | None:
-        index = self._module.index
-
-        def card_index(pan: str) -> str:
-            return index(index_key, pan.encode("ascii")).hex()
-
-        if message.mti == "0420":
-            return read_reversal(message, calendar, card_index)
-        return read_request(message, calendar, card_index)
 
     def _load(self, turn: Turn, accepted: list[_Financial]) -> None:
         """Load the rows that all these messages need, one query a table."""

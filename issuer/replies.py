@@ -10,13 +10,16 @@ from network.iso8583 import InterbankHeader, Message
 from network.keys import KeyHandle, SecurityModule
 from network.member import pack_with_mac
 
-_ECHOED: Final = {
-    "0210": (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49),
-    "0430": (2, 3, 4, 7, 11, 15, 25, 32, 37, 41, 42, 49),
-}
-"""Elements that a reply repeats from its request."""
+_ECHOED: Final = (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49)
+_ECHOED_OF_REVERSAL: Final = (2, 3, 4, 7, 11, 15, 25, 32, 37, 41, 42, 49)
 
-_AMOUNT_DIGITS: Final = 12
+REPLIES: Final = {
+    "0100": ("0110", _ECHOED),
+    "0200": ("0210", _ECHOED),
+    "0220": ("0230", _ECHOED),
+    "0420": ("0430", _ECHOED_OF_REVERSAL),
+}
+"""What the issuer answers: by the request's message type, that of the reply and the elements it repeats."""
 
 
 class Replies:
@@ -45,7 +48,7 @@ class Replies:
         """
         if row.status not in (APPROVED, DECLINED):
             return self.of_code(fields, mti, "25", mac_key)
-        reply = self._begin(fields, mti, row.response_code)
+        reply_mti, reply = self._begin(fields, mti, row.response_code)
         reply[15] = row.settlement_date
         if row.auth_code is not None:
             reply[38] = row.auth_code
@@ -53,22 +56,19 @@ class Replies:
             reply[54] = balances(row.account_type or "00", row.currency, row.ledger_balance, row.available_balance)
         if row.issuer_authentication is not None:
             reply[55] = tlv.encode("91", row.issuer_authentication)
-        return self._seal(mti, reply, mac_key)
+        return pack_with_mac(Message(reply_mti, reply, self._header), self._module, mac_key)
 
     def of_code(self, fields: dict[int, str | bytes], mti: str, code: str, mac_key: KeyHandle) -> bytes:
         """An answer that says no more than its response code."""
-        return self._seal(mti, self._begin(fields, mti, code), mac_key)
+        reply_mti, reply = self._begin(fields, mti, code)
+        return pack_with_mac(Message(reply_mti, reply, self._header), self._module, mac_key)
 
-    def _begin(self, fields: dict[int, str | bytes], mti: str, code: str) -> dict[int, str | bytes]:
-        echoed = _ECHOED["0430" if mti == "0420" else "0210"]
+    def _begin(self, fields: dict[int, str | bytes], mti: str, code: str) -> tuple[str, dict[int, str | bytes]]:
+        reply_mti, echoed = REPLIES[mti]
         reply = {number: fields[number] for number in echoed if number in fields}
         reply[33] = reply[100] = self._issuer_id
         reply[39] = code
-        return reply
-
-    def _seal(self, mti: str, reply: dict[int, str | bytes], mac_key: KeyHandle) -> bytes:
-        answer = Message(f"{mti[:2]}{int(mti[2]) + 1}0", reply, self._header)
-        return pack_with_mac(answer, self._module, mac_key)
+        return reply_mti, reply
 
 
 def balances(account_type: str, currency: str, ledger: int, available: int) -> str:
@@ -83,8 +83,7 @@ def balances(account_type: str, currency: str, ledger: int, available: int) -> s
     ledger, available : int
         Fen; below zero the sign is D.
     """
-    return _balance(account_type, "01", currency, ledger) + _balance(account_type, "02", currency, available)
-
-
-def _balance(account_type: str, amount_type: str, currency: str, fen: int) -> str:
-    return f"{account_type}{amount_type}{currency}{'D' if fen < 0 else 'C'}{abs(fen):0{_AMOUNT_DIGITS}d}"
+    return (
+        f"{account_type}01{currency}{'D' if ledger < 0 else 'C'}{abs(ledger):012d}"
+        f"{account_type}02{currency}{'D' if available < 0 else 'C'}{abs(available):012d}"
+    )

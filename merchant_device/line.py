@@ -113,7 +113,7 @@ class Line:
             if not self._reversals.answered(turn, terminal, phone, message, genuine):
                 return "wrong MAC"
         else:
-            terminal.close(turn)
+            terminal.close()
             self._management_answered(turn, terminal, phone, kind, message)
         self.advance(turn, terminal, phone)
         return None
@@ -121,7 +121,7 @@ class Line:
     def unanswered(self, turn: Turn, terminal: Terminal, phone: Phone, kind: Kind) -> None:
         """The reply to a request has not come in time."""
         reason = "no answer from the acquirer"
-        terminal.close(turn)
+        terminal.close()
         if kind in PAYMENTS:
             self._payments.unanswered(turn, terminal, phone, reason)
             return
@@ -136,8 +136,7 @@ class Line:
     def lost(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
         """The link is down: what waits for it ends, what was on it has no answer."""
         terminal.is_up = False
-        if terminal.exchange is not None:
-            terminal.close(turn)
+        terminal.close()
         if terminal.phase is Phase.LINE:
             self.refuse(turn, terminal, phone, "the link to the acquirer broke")
         elif terminal.phase is Phase.ANSWER:

@@ -145,12 +145,13 @@ class MerchantDevice:
             if terminal is not None:
                 self._may_need(terminal, sales)
         arrived: list[_Arrived] = []
+        routes, unpack = self._routes, TERMINAL.unpack
         for link, body in turn.inbox:
-            route = self._routes.get(link)
+            route = routes.get(link)
             if route is None:
                 # nothing has been heard of this phone since the process began, or it is none
                 self._known(turn, link.partition(":")[2])
-                route = self._routes.get(link)
+                route = routes.get(link)
             if route is None:
                 self._drop("unknown link")
                 continue
@@ -158,13 +159,12 @@ class MerchantDevice:
             message = None
             if kind == "acquirer":
                 try:
-                    message = TERMINAL.unpack(body)
+                    message = unpack(body)
                 except DecodeError:
                     self._drop("undecodable")
                     continue
-                if terminal.reversals or terminal.phase is not Phase.ANSWER or Payments.needs_row(terminal, message):
-                    self._may_need(terminal, sales)
-            elif terminal.phase is Phase.AUTHENTICATION:
+            # a sale whose row is at hand ends without reading it, unless it must be reversed, which is rare
+            if terminal.reversals or (terminal.row is None and terminal.reference is not None):
                 self._may_need(terminal, sales)
             phones.append(terminal.terminal_id)
             arrived.append((kind, terminal, body, message))
@@ -231,9 +231,10 @@ class MerchantDevice:
 
     def _received(self, turn: Turn, arrived: _Arrived) -> None:
         kind, terminal, body, message = arrived
-        if terminal not in self._saved:
-            self._saved[terminal] = terminal.save()
-        phone = self._phone(turn, terminal)
+        saved = self._saved
+        if terminal not in saved:
+            saved[terminal] = terminal.save()
+        phone = self._phones.get(terminal.terminal_id) or self._phone(turn, terminal)
         if message is not None:
             useless = self._line.answered(turn, terminal, phone, message, body)
             if useless is not None:

@@ -89,7 +89,7 @@ class Reversals:
         """
         code = text(message.fields, 39)
         if code in SIGN_ON_CODES:
-            terminal.close(turn)
+            terminal.close()
             must_sign_on_again(turn, terminal, phone)
             terminal.refusals += 1
             if terminal.refusals > 1:
@@ -97,7 +97,7 @@ class Reversals:
             return True
         if not genuine or code is None:
             return False
-        terminal.close(turn)
+        terminal.close()
         terminal.refusals = 0
         if code == _REPEAT_CODE:
             self.retry_later(turn, terminal)

@@ -122,13 +122,13 @@ class Sale(Row):
     cvm: str
     started_at: int
     status: str
-    response_code: str | None
-    reason: str | None
-    rrn: str | None
-    authorisation_code: str | None
-    finished_at: int | None
-    reversal_reason: str | None
-    reversal_code: str | None
+    response_code: str | None = None
+    reason: str | None = None
+    rrn: str | None = None
+    authorisation_code: str | None = None
+    finished_at: int | None = None
+    reversal_reason: str | None = None
+    reversal_code: str | None = None
 
 
 @table("storage_key", key="purpose", cached=True)

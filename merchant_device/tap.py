@@ -132,7 +132,6 @@ class Payments:
         if isinstance(step, bytes):
             turn.send(terminal.reader_link, step)
             return
-        terminal.waited(turn)
         terminal.conversation = None
         if not isinstance(step, OnlineRequest):
             self.refuse(turn, terminal, phone, _why(step))
@@ -151,7 +150,6 @@ class Payments:
         request = terminal.request
         if request is None:
             raise LookupError("no PIN is being entered")
-        terminal.waited(turn)
         if is_pin(pin, self._configuration.pin_minimum, self._configuration.pin_maximum):
             self._send(turn, terminal, phone, request, self._keystore.pin_block(phone, pin, request.pan))
         else:
@@ -179,44 +177,30 @@ class Payments:
         reference = None
         if is_sale:
             terminal.reference = reference = sale_reference(turn.now, phone.terminal_id, terminal.batch, terminal.stan)
-            turn.store.insert(
-                Sale(
-                    reference=reference,
-                    terminal_id=phone.terminal_id,
-                    merchant_id=phone.merchant_id,
-                    batch=terminal.batch,
-                    stan=terminal.stan,
-                    amount=terminal.amount,
-                    pan_masked=mask_pan(request.pan),
-                    card=self._keystore.seal_card(turn.store, reference, request.pan, request.expiry),
-                    entry_mode=ENTRY_WITHOUT_PIN if pin_block is None else ENTRY_WITH_PIN,
-                    card_sequence=request.sequence,
-                    chip=request.field55,
-                    cvm=_CVM_NAMES[request.cvm],
-                    started_at=turn.now,
-                    status=PENDING,
-                    response_code=None,
-                    reason=None,
-                    rrn=None,
-                    authorisation_code=None,
-                    finished_at=None,
-                    reversal_reason=None,
-                    reversal_code=None,
-                )
+            terminal.row = row = Sale(
+                reference=reference,
+                terminal_id=phone.terminal_id,
+                merchant_id=phone.merchant_id,
+                batch=terminal.batch,
+                stan=terminal.stan,
+                amount=terminal.amount,
+                pan_masked=mask_pan(request.pan),
+                card=self._keystore.seal_card(turn.store, reference, request.pan, request.expiry),
+                entry_mode=ENTRY_WITHOUT_PIN if pin_block is None else ENTRY_WITH_PIN,
+                card_sequence=request.sequence,
+                chip=request.field55,
+                cvm=_CVM_NAMES[request.cvm],
+                started_at=turn.now,
+                status=PENDING,
             )
+            turn.store.insert(row)
         turn.send(terminal.acquirer_link, self._keystore.pack(phone, message))
         terminal.open(turn, terminal.kind, REPLY, terminal.stan, reference, self._configuration.acquirer_timeout)
         terminal.phase = Phase.ANSWER
 
-    @staticmethod
-    def needs_row(terminal: Terminal, message: Message) -> bool:
-        """Whether an 0210 that arrives will probably change the sale's row; else the card is asked first."""
-        request, fields = terminal.request, message.fields
-        return not (fields.get(39) == "00" and 55 in fields and request is not None and request.issuer_authentication)
-
     def answered(self, turn: Turn, terminal: Terminal, phone: Phone, message: Message, body: bytes) -> None:
         """The 0210 that matches the request on the line has come."""
-        terminal.close(turn)
+        terminal.close()
         fields = message.fields
         code = text(fields, 39)
         genuine = self._keystore.is_genuine(phone, message, body)
@@ -236,7 +220,7 @@ class Payments:
         elif code == _PARTIAL_APPROVAL and terminal.kind is Kind.SALE:
             self._undo(turn, terminal, phone, code, "approved for part of the amount only")
         else:
-            sale = self._sale(turn, terminal)
+            sale = terminal.row or self._sale(turn, terminal)
             if sale is not None:
                 turn.store.change(sale)
                 sale.status = SALE_DECLINED
@@ -272,7 +256,7 @@ class Payments:
 
     def authenticated(self, turn: Turn, terminal: Terminal, phone: Phone, response: bytes) -> None:
         """The card has checked the issuer's answer, or is gone (empty)."""
-        terminal.waited(turn)
+        terminal.checked(turn)
         approval = terminal.approval
         if approval is None:
             raise LookupError("no answer is being checked")
@@ -306,14 +290,12 @@ class Payments:
         if phase in (Phase.ANSWER, Phase.AUTHENTICATION):
             sale = self._sale(turn, terminal)
             if phase is Phase.AUTHENTICATION:
-                terminal.waited(turn)
-            terminal.close(turn)
+                terminal.checked(turn)
+            terminal.close()
             if sale is not None:
                 self._reverse(turn, terminal, sale, OTHER, reason, None)
             self._finish(turn, terminal, phone, UNKNOWN, None, reason)
             return
-        if phase is not Phase.LINE:
-            terminal.waited(turn)
         if phase is Phase.PIN:
             turn.send(terminal.pinpad_link, CLOSE)
         self.refuse(turn, terminal, phone, reason)
@@ -323,7 +305,10 @@ class Payments:
         self._finish(turn, terminal, phone, REFUSED, None, reason)
 
     def _sale(self, turn: Turn, terminal: Terminal) -> Sale | None:
-        """The row of the sale that has left; None of a balance enquiry."""
+        """The row of the sale that has left, by the store; None of a balance enquiry.
+
+        A sale that is to be reversed must be changed in this one: it may be sent in the same turn, from the store's.
+        """
         reference = terminal.reference
         if reference is None:
             return None
@@ -333,7 +318,7 @@ class Payments:
         return sale
 
     def _commit(self, turn: Turn, terminal: Terminal, phone: Phone, approval: Approval) -> None:
-        sale = self._sale(turn, terminal)
+        sale = terminal.row or self._sale(turn, terminal)
         if sale is not None:
             turn.store.change(sale)
             sale.status = SALE_APPROVED

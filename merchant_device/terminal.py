@@ -2,6 +2,9 @@
 
 All of it can be lost. A sale that has left is in the store; whatever else was going on when the process died has
 moved no money. `save` and `restore` undo what a turn that was not committed has changed.
+
+A timer of what takes up to a minute (card, PIN, answer) is not stopped when that is over: the next sale sets the same
+one again, and one that falls due all the same finds by the deadlines here that there is nothing to do.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from operator import attrgetter
 from typing import Final, NamedTuple, TypeAlias
 
 from merchant_device.kernel import Kernel, OnlineRequest, Outcome, Tap, TransactionData
-from merchant_device.tables import Phone
+from merchant_device.tables import Phone, Sale
 from network.party import SECOND, Instant, LinkName, Turn
 
 
@@ -58,14 +61,20 @@ class Approval(NamedTuple):
 
 
 class Conversation:
-    """A card being read. It can be taken back to an earlier answer, by playing the answers before it again."""
+    """A card being read. It can be taken back to an earlier answer, by playing the answers before it again.
 
-    __slots__ = ("_answers", "_kernel", "_tap", "_transaction")
+    Attributes
+    ----------
+    answers : list of bytes
+        The card's answers taken so far.
+    """
+
+    __slots__ = ("_kernel", "_tap", "_transaction", "answers")
 
     def __init__(self, kernel: Kernel, transaction: TransactionData) -> None:
         self._kernel = kernel
         self._transaction = transaction
-        self._answers: list[bytes] = []
+        self.answers: list[bytes] = []
         self._tap: Tap = kernel.start(transaction)
 
     @property
@@ -75,19 +84,14 @@ class Conversation:
 
     def step(self, response: bytes) -> bytes | Outcome:
         """Take the card's answer (empty: the card is gone) and give the next command or the outcome."""
-        self._answers.append(response)
+        self.answers.append(response)
         return self._tap.step(response) if response else self._tap.card_gone()
-
-    @property
-    def length(self) -> int:
-        """Answers taken so far."""
-        return len(self._answers)
 
     def rewind(self, length: int) -> None:
         """Forget the answers after the first `length`."""
-        del self._answers[length:]
+        del self.answers[length:]
         self._tap = self._kernel.start(self._transaction)
-        for answer in self._answers:
+        for answer in self.answers:
             if answer:
                 self._tap.step(answer)
             else:
@@ -147,9 +151,12 @@ class Terminal:
         Whether the command in progress has had the sign-on or reversal done that it needs.
     stan, batch, reference, conversation, request, approval
         The sale or balance enquiry in progress; `reference` is the key of the row of a sale that has left.
+    row : Sale or None
+        That row as it was inserted, to be changed without reading it again where the sale ends with its answer. None
+        after a turn that was not committed: it may have changed the row.
     """
 
-    __slots__ = ("acquirer_link", "pinpad_link", "reader_link", "terminal_id", *_SAVED)
+    __slots__ = ("acquirer_link", "pinpad_link", "reader_link", "row", "terminal_id", *_SAVED)
 
     def __init__(self, phone: Phone) -> None:
         self.terminal_id = phone.terminal_id
@@ -177,6 +184,7 @@ class Terminal:
         self.conversation: Conversation | None = None
         self.request: OnlineRequest | None = None
         self.approval: Approval | None = None
+        self.row: Sale | None = None
 
     def __repr__(self) -> str:
         return f"<Terminal {self.terminal_id} {self.phase}>"
@@ -193,7 +201,7 @@ class Terminal:
         """Be idle again and forget the card."""
         self.phase = Phase.IDLE
         self.stan = self.batch = ""
-        self.reference = self.conversation = self.request = self.approval = None
+        self.reference = self.conversation = self.request = self.approval = self.row = None
 
     def next_stan(self, turn: Turn, phone: Phone, block: int) -> str:
         """The next trace number, DE11; `block` of them are reserved in one write."""
@@ -213,11 +221,9 @@ class Terminal:
         self.exchange = Exchange(kind, reply, stan, reference, turn.now + round(seconds * SECOND))
         turn.timer((kind, self.terminal_id), self.exchange.deadline)
 
-    def close(self, turn: Turn) -> None:
+    def close(self) -> None:
         """The reply has come, or is waited for no longer."""
-        if self.exchange is not None:
-            turn.timer((self.exchange.kind, self.terminal_id), None)
-            self.exchange = None
+        self.exchange = None
 
     def wait(self, turn: Turn, phase: Phase, seconds: float) -> None:
         """Wait for the card, the PIN pad or the card's check."""
@@ -225,19 +231,20 @@ class Terminal:
         self.deadline = turn.now + round(seconds * SECOND)
         turn.timer((phase, self.terminal_id), self.deadline)
 
-    def waited(self, turn: Turn) -> None:
-        """The card or the PIN pad has answered for the last time in this phase."""
-        turn.timer((self.phase, self.terminal_id), None)
+    def checked(self, turn: Turn) -> None:
+        """The card's check is over. That wait is short: its timer would fall due before the next sale sets it again."""
+        turn.timer((Phase.AUTHENTICATION, self.terminal_id), None)
 
     def save(self) -> Saved:
         """All that may change, to be given to `restore`."""
         conversation = self.conversation
-        return _values(self), 0 if conversation is None else conversation.length
+        return _values(self), 0 if conversation is None else len(conversation.answers)
 
     def restore(self, saved: Saved) -> None:
         """Be again as when `save` was called."""
         values, length = saved
         for name, value in zip(_SAVED, values, strict=True):
             setattr(self, name, value)
-        if self.conversation is not None and self.conversation.length != length:
+        if self.conversation is not None and len(self.conversation.answers) != length:
             self.conversation.rewind(length)
+        self.row = None

@@ -233,7 +233,8 @@ class MemberSession:
             self._take_key(turn, link, message)
         elif mti == "0820" and code == ECHO:
             turn.send(link, INTERBANK.pack(self._reply(message, "0830", "00")))
-            if self.wanted and not (self.is_signed_on and self.link == link):
+            # who only says that it is the switch does not take a session that has keys away from who has proved it
+            if self.wanted and not (self.is_signed_on if self.link == link else self.ready):
                 self.sign_on(turn, link)
         elif mti == "0820":
             turn.send(link, INTERBANK.pack(self._reply(message, "0830", "40")))

@@ -181,6 +181,8 @@ async def _play(
         finished = stage.env.process(scenario(stage))
         host.time.start()
         while not finished.triggered:
+            if host.time.error is not None:
+                raise host.time.error
             await asyncio.sleep(PROGRESS_SECONDS)
             progress(min(stage.env.now, time.monotonic() - began), stage.measurement)
         played = stage.env.now - stage.started

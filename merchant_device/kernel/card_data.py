@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from merchant_device.kernel.commands import PPSE
@@ -28,7 +29,7 @@ class CardFault(Exception):
     """An answer that a sound card would not give; says what is wrong, never with card data."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Account:
     """Whose card it is.
 
@@ -55,7 +56,9 @@ def template(data: bytes, tag: str) -> dict[str, bytes]:
     return tlv.flat(members)
 
 
-def candidates(data: bytes, applications: tuple[bytes, ...]) -> list[bytes]:
+# What a card says when it is selected is its product's, nothing of the holder's: cards of one product say the same.
+@lru_cache(maxsize=64)
+def candidates(data: bytes, applications: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """Read the answer to SELECT PPSE: names of applications the terminal takes too, the card's favourite first.
 
     Entries without a name are passed over, as are those the terminal does not take. An entry without priority (87)
@@ -80,9 +83,10 @@ def candidates(data: bytes, applications: tuple[bytes, ...]) -> list[bytes]:
         priority = members.get("87", b"")
         found.append(((priority[0] & 0x0F if len(priority) == 1 else 0) or _NO_PRIORITY, name))
     found.sort(key=lambda candidate: candidate[0])
-    return [name for _, name in found]
+    return tuple(name for _, name in found)
 
 
+@lru_cache(maxsize=64)
 def application(data: bytes, name: bytes) -> tuple[bytes, bytes]:
     """Read the answer to SELECT of an application: its dedicated file name and its list of what it wants to know.
 

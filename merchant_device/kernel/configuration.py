@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 MAX_AMOUNT: Final = 999_999_999_999
@@ -52,6 +53,7 @@ class KernelConfiguration:
     application_version: str = "0030"
     interface_device_serial: str = "00000000"
     terminal_tags: dict[str, bytes] = field(init=False, repr=False, compare=False)
+    _qualifiers: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.applications or any(not 5 <= len(name) <= 16 for name in self.applications):
@@ -69,23 +71,25 @@ class KernelConfiguration:
             "9F1E": serial.encode("ascii"),
             "9F09": _hexadecimal("application_version", self.application_version, 2),
         }
+        first = 0x20 | (0x04 if self.online_pin else 0) | (0x02 if self.signature else 0)
+        third = 0x40 if self.cdcvm else 0
         object.__setattr__(self, "terminal_tags", tags)
+        object.__setattr__(self, "_qualifiers", (bytes((first, 0x80, third, 0)), bytes((first, 0xC0, third, 0))))
 
     def transaction_qualifiers(self, amount: int) -> bytes:
         """Build the terminal transaction qualifiers, tag 9F66, for an amount in fen (DOMAIN.md 4.1).
 
         An online cryptogram is always demanded: this kernel approves nothing offline.
         """
-        first = 0x20 | (0x04 if self.online_pin else 0) | (0x02 if self.signature else 0)
-        second = 0x80 | (0x40 if self.requires_cvm(amount) else 0)
-        return bytes((first, second, 0x40 if self.cdcvm else 0, 0))
+        return self._qualifiers[self.requires_cvm(amount)]
 
     def requires_cvm(self, amount: int) -> bool:
         """Tell whether the terminal demands that the cardholder be verified for `amount` fen."""
         return amount > self.cvm_limit or self.online_pin_always
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as one is made in every sale and freezing doubles the price of that; nothing changes it once it is made.
+@dataclass(slots=True)
 class TransactionData:
     """One payment.
 
@@ -126,14 +130,10 @@ class TransactionData:
             raise ValueError("sequence_counter: at most eight digits")
         if len(self.unpredictable_number) != 4:
             raise ValueError("unpredictable_number: four bytes")
-        for name, digits, count in (
-            ("date", self.date, 6),
-            ("currency", self.currency, 3),
-            ("transaction_type", self.transaction_type, 2),
-            ("terminal_country", self.terminal_country, 3),
-        ):
-            if len(digits) != count or not (digits.isascii() and digits.isdigit()):
-                raise ValueError(f"{name}: {count} digits")
+        _numeric("date", self.date, 6)
+        _numeric("currency", self.currency, 3)
+        _numeric("transaction_type", self.transaction_type, 2)
+        _numeric("terminal_country", self.terminal_country, 3)
 
     def tags(self) -> dict[str, bytes]:
         """Give the terminal's objects of this payment, tag to value.
@@ -144,14 +144,23 @@ class TransactionData:
         return {
             "9F37": self.unpredictable_number,
             "95": b"\x00\x00\x00\x00\x00",
-            "9A": bytes.fromhex(self.date),
-            "9C": bytes.fromhex(self.transaction_type),
+            "9A": _numeric("date", self.date, 6),
+            "9C": _numeric("transaction_type", self.transaction_type, 2),
             "9F02": bytes.fromhex(f"{self.amount:012}"),
-            "5F2A": bytes.fromhex("0" + self.currency),
-            "9F1A": bytes.fromhex("0" + self.terminal_country),
+            "5F2A": _numeric("currency", self.currency, 3),
+            "9F1A": _numeric("terminal_country", self.terminal_country, 3),
             "9F03": bytes.fromhex(f"{self.amount_other:012}"),
             "9F41": bytes.fromhex(f"{self.sequence_counter:08}"),
         }
+
+
+# The date is the same all day, the others at every payment of a terminal.
+@lru_cache(maxsize=64)
+def _numeric(name: str, digits: str, count: int) -> bytes:
+    """Pack `count` digits, two a byte, with a zero before an odd number of them."""
+    if len(digits) != count or not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"{name}: {count} digits")
+    return bytes.fromhex("0" * (count % 2) + digits)
 
 
 def _hexadecimal(name: str, text: str, size: int) -> bytes:

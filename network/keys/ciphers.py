@@ -17,6 +17,9 @@ Transform = Callable[[bytes], bytes]
 """Bytes to bytes of the same length, whole blocks only."""
 
 _ECB = modes.ECB()  # noqa: S305  the trade's key wrapping and PIN blocks are ECB by standard
+_CBC = {block: modes.CBC(bytes(block)) for block in (8, 16)}  # of a zero IV
+# Looked up once: this is most of the price of such a call on 8 bytes.
+_from_bytes = int.from_bytes
 
 
 class Algorithm(Enum):
@@ -35,6 +38,8 @@ class Algorithm(Enum):
         Bytes of a cipher block (0 for HMAC).
     strength : int
         Bits of security, after NIST SP 800-57 part 1, to keep a key from travelling under a weaker one.
+    is_des : bool
+        Whether this is DES or triple DES.
     """
 
     DES = ("D", 8, 8, 56)
@@ -51,11 +56,7 @@ class Algorithm(Enum):
         self.key_length = key_length
         self.block_length = block_length
         self.strength = strength
-
-    @property
-    def is_des(self) -> bool:
-        """Whether this is DES or triple DES."""
-        return self.tr31 in "DT"
+        self.is_des = tr31 in "DT"
 
     @classmethod
     def of(cls, tr31: str, key_length: int) -> "Algorithm":
@@ -70,6 +71,8 @@ class Algorithm(Enum):
 
 
 _BY_LETTER_AND_LENGTH = {(a.tr31, a.key_length): a for a in Algorithm}
+# A member looked up on its class costs several times a global of the module.
+_DES, _TDES_DOUBLE = Algorithm.DES, Algorithm.TDES_DOUBLE
 
 
 class CbcChain:
@@ -85,8 +88,8 @@ class CbcChain:
 
     def __init__(self, algorithm: Algorithm, key: bytes) -> None:
         self._block = algorithm.block_length
-        iv = modes.CBC(bytes(self._block))
-        self._update: Transform = Cipher(_primitive(algorithm, key), iv).encryptor().update
+        primitive = _primitive(algorithm, key)
+        self._update: Transform = _KeyedCipher(primitive, _CBC[self._block]).encryptor().update
         self._last = 0
 
     def encrypt(self, data: bytes) -> bytes:
@@ -101,24 +104,40 @@ class CbcChain:
         block = self._block
         if not data or len(data) % block:
             raise ValueError(f"{len(data)} bytes are not whole blocks of {block}")
-        first = int.from_bytes(data[:block]) ^ self._last
+        first = _from_bytes(data[:block]) ^ self._last
         out = self._update(first.to_bytes(block) + data[block:])
-        self._last = int.from_bytes(out[-block:])
+        self._last = _from_bytes(out[-block:])
         return out
 
     def last_block(self, data: bytes) -> bytes:
         """Encrypt like `encrypt` and return the last block: ISO 9797-1 algorithm 1 after padding."""
         return self.encrypt(data)[-self._block :]
 
+    def last_number(self, data: bytes, end: int) -> int:
+        """Encrypt the first `end` bytes like `encrypt` and return the last block as a big-endian number.
+
+        Raises
+        ------
+        ValueError
+            They are not whole blocks, at least one.
+        """
+        block = self._block
+        if end % block or not 0 < end <= len(data):
+            raise ValueError(f"{end} of {len(data)} bytes are not whole blocks of {block}")
+        first = _from_bytes(data[:block]) ^ self._last
+        out = self._update(first.to_bytes(block) + data[block:end])
+        self._last = last = _from_bytes(out[-block:])
+        return last
+
 
 def ecb_encryptor(algorithm: Algorithm, key: bytes) -> Transform:
     """Return a function that encrypts whole blocks in ECB mode, keyed once."""
-    return _context(algorithm, key).encryptor().update
+    return _KeyedCipher(_primitive(algorithm, key), _ECB).encryptor().update
 
 
 def ecb_decryptor(algorithm: Algorithm, key: bytes) -> Transform:
     """Return a function that decrypts whole blocks in ECB mode, keyed once."""
-    return _context(algorithm, key).decryptor().update
+    return _KeyedCipher(_primitive(algorithm, key), _ECB).decryptor().update
 
 
 def xor(left: bytes, right: bytes) -> bytes:
@@ -139,22 +158,36 @@ def odd_parity(key: bytes) -> bytes:
 _ODD_PARITY = bytes((b & 0xFE) | (1 - (b >> 1).bit_count() % 2) for b in range(256))
 
 
-def _context(algorithm: Algorithm, key: bytes) -> Cipher[modes.ECB]:
-    return Cipher(_primitive(algorithm, key), _ECB)
+class _KeyedCipher(Cipher[modes.ECB | modes.CBC]):
+    """A cipher made without the library's checks.
+
+    What they ask of key and mode holds by construction here, and they take a third of the making of a session key.
+    """
+
+    def __init__(self, primitive: TripleDES | AES | SM4, mode: modes.ECB | modes.CBC) -> None:
+        self.algorithm = primitive
+        self.mode = mode
 
 
 def _primitive(algorithm: Algorithm, key: bytes) -> TripleDES | AES | SM4:
     if len(key) != algorithm.key_length:
         raise ValueError(f"{algorithm.name} takes a key of {algorithm.key_length} bytes, not {len(key)}")
     # The library takes three DES keys only; single DES is three times the same key.
-    if algorithm is Algorithm.TDES_DOUBLE:
-        return TripleDES(key + key[:8])
-    if algorithm is Algorithm.DES:
-        return TripleDES(key * 3)
+    if algorithm is _TDES_DOUBLE:
+        return _triple_des(key + key[:8])
+    if algorithm is _DES:
+        return _triple_des(key * 3)
     if algorithm is Algorithm.TDES_TRIPLE:
-        return TripleDES(key)
+        return _triple_des(key)
     if algorithm is Algorithm.SM4:
         return SM4(key)
     if algorithm is Algorithm.HMAC_SHA256:
         raise ValueError("an HMAC key has no block cipher")
     return AES(key)
+
+
+def _triple_des(key: bytes) -> TripleDES:
+    """Make the library's object of 24 bytes of key, without its checks: see `_KeyedCipher`."""
+    primitive = TripleDES.__new__(TripleDES)
+    primitive.key = key
+    return primitive

@@ -14,13 +14,23 @@ from network.keys.cryptograms import (
     response_cryptogram,
     session,
 )
-from network.keys.key_store import KeyHandle, KeyStore, Slot, usage_error
+from network.keys.key_store import KeyHandle, KeyStore, Slot, oldest, usage_error
 
 MAX_CARD_KEYS = 8192
 """Card keys an issuer's module keeps keyed, about 1 KB each."""
 
 MAX_SESSIONS = 1024
 """Sessions kept from the check of a cryptogram to the making of its answer."""
+
+# A member looked up on its class costs several times a global of the module.
+_OPTION_A = CardKeyOption.A
+_SM4, _PBOC_SM4 = Algorithm.SM4, Scheme.PBOC_SM4
+_ISSUER_MASTER = KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM
+_CARD = KeyUsage.CARD_APPLICATION_CRYPTOGRAM
+_compare = hmac.compare_digest
+
+_IssuerSession = tuple[KeyHandle, Scheme, str, str, bytes, CardKeyOption]
+_CardSession = tuple[KeyHandle, Scheme, bytes]
 
 
 class CryptogramOperations(KeyStore):
@@ -33,14 +43,14 @@ class CryptogramOperations(KeyStore):
     def __init__(self, storage_key: bytes, rng: random.Random, *, cache_size: int = 16384) -> None:
         super().__init__(storage_key, rng, cache_size=cache_size)
         self._card_keys: dict[tuple[KeyHandle, str, str, CardKeyOption], tuple[bytes, Transform]] = {}
-        self._sessions: dict[tuple[KeyHandle, Scheme, str, str, bytes, CardKeyOption], Session] = {}
+        self._sessions: dict[_IssuerSession | _CardSession, Session] = {}
 
     def derive_card_key(
         self,
         imk: KeyHandle,
         pan: str,
         sequence: str,
-        option: CardKeyOption = CardKeyOption.A,
+        option: CardKeyOption = _OPTION_A,
         label: str = "",
     ) -> KeyHandle:
         """Derive a card's own key, for personalisation.
@@ -129,7 +139,7 @@ class CryptogramOperations(KeyStore):
             The ARPC, 8 bytes.
         """
         keyed = self._card_session(card_key, scheme, atc)
-        return hmac.compare_digest(response_cryptogram(keyed, cryptogram, response_code), received)
+        return _compare(response_cryptogram(keyed, cryptogram, response_code), received)
 
     def check_ac(
         self,
@@ -140,7 +150,7 @@ class CryptogramOperations(KeyStore):
         atc: bytes,
         data: bytes,
         received: bytes,
-        option: CardKeyOption = CardKeyOption.A,
+        option: CardKeyOption = _OPTION_A,
     ) -> bool:
         """Return whether a card's cryptogram is right: what the issuer does. In constant time.
 
@@ -161,7 +171,7 @@ class CryptogramOperations(KeyStore):
             Malformed PAN, sequence number or ATC.
         """
         keyed = self._issuer_session(imk, scheme, pan, sequence, atc, option)
-        return hmac.compare_digest(application_cryptogram(keyed, data), received)
+        return _compare(application_cryptogram(keyed, data), received)
 
     def make_arpc(
         self,
@@ -172,7 +182,7 @@ class CryptogramOperations(KeyStore):
         atc: bytes,
         cryptogram: bytes,
         response_code: bytes,
-        option: CardKeyOption = CardKeyOption.A,
+        option: CardKeyOption = _OPTION_A,
     ) -> bytes:
         """Return the issuer's answer to a cryptogram (ARPC, method 1), 8 bytes.
 
@@ -200,27 +210,28 @@ class CryptogramOperations(KeyStore):
         data: bytes,
         received: bytes,
         response_code: bytes,
-        option: CardKeyOption = CardKeyOption.A,
+        option: CardKeyOption = _OPTION_A,
     ) -> bytes | None:
         """Return the ARPC when the cryptogram is right, None when it is not.
 
         Parameters are those of `check_ac` and `make_arpc`.
         """
         keyed = self._issuer_session(imk, scheme, pan, sequence, atc, option)
-        if not hmac.compare_digest(application_cryptogram(keyed, data), received):
+        if not _compare(application_cryptogram(keyed, data), received):
             return None
         return response_cryptogram(keyed, received, response_code)
 
     def _issuer_key(self, imk: KeyHandle) -> Slot:
         slot = self._slots.get(imk) or self._slot(imk)
-        if slot.usage is not KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM or slot.mode not in "XN":
+        if slot.usage is not _ISSUER_MASTER or slot.mode not in "XN":
             raise usage_error(slot, "application cryptograms of an issuer")
         return slot
 
     def _issuer_session(
         self, imk: KeyHandle, scheme: Scheme, pan: str, sequence: str, atc: bytes, option: CardKeyOption
     ) -> Session:
-        known = self._sessions.get((imk, scheme, pan, sequence, atc, option))
+        session_name = (imk, scheme, pan, sequence, atc, option)
+        known = self._sessions.get(session_name)
         if known is not None:
             return known
         slot = self._issuer_key(imk)
@@ -231,28 +242,30 @@ class CryptogramOperations(KeyStore):
             key = slot.encrypt(card_key_input(pan, sequence, option))
             card = key, ecb_encryptor(slot.algorithm, key)
             if len(self._card_keys) >= MAX_CARD_KEYS:
-                del self._card_keys[next(iter(self._card_keys))]
+                for dropped in oldest(self._card_keys, MAX_CARD_KEYS):
+                    del self._card_keys[dropped]
             self._card_keys[name] = card
-        return self._keep_session((imk, scheme, pan, sequence, atc, option), session(scheme, *card, atc))
+        return self._keep_session(session_name, session(scheme, card[0], card[1], atc))
 
     def _card_session(self, card_key: KeyHandle, scheme: Scheme, atc: bytes) -> Session:
-        name = (card_key, scheme, "", "", atc, CardKeyOption.A)
+        name = (card_key, scheme, atc)
         known = self._sessions.get(name)
         if known is not None:
             return known
         slot = self._slots.get(card_key) or self._slot(card_key)
-        if slot.usage is not KeyUsage.CARD_APPLICATION_CRYPTOGRAM or slot.mode not in "XN":
+        if slot.usage is not _CARD or slot.mode not in "XN":
             raise usage_error(slot, "application cryptograms of a card")
         _check_cipher(slot, scheme)
         return self._keep_session(name, session(scheme, slot.key, slot.encrypt, atc))
 
-    def _keep_session(self, name: tuple[KeyHandle, Scheme, str, str, bytes, CardKeyOption], keyed: Session) -> Session:
+    def _keep_session(self, name: _IssuerSession | _CardSession, keyed: Session) -> Session:
         if len(self._sessions) >= MAX_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
+            for dropped in oldest(self._sessions, MAX_SESSIONS):
+                del self._sessions[dropped]
         self._sessions[name] = keyed
         return keyed
 
 
 def _check_cipher(slot: Slot, scheme: Scheme) -> None:
-    if (slot.algorithm is Algorithm.SM4) != (scheme is Scheme.PBOC_SM4):
+    if (slot.algorithm is _SM4) != (scheme is _PBOC_SM4):
         raise usage_error(slot, f"cryptograms of the scheme {scheme.value}")

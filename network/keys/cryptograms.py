@@ -15,6 +15,8 @@ from network.keys.ciphers import Algorithm, CbcChain, Transform, ecb_encryptor
 from network.keys.decimalisation import scan_digits
 from network.keys.mac import Padding, pad
 
+_from_bytes = int.from_bytes
+
 
 class Scheme(StrEnum):
     """How a card makes its cryptogram.
@@ -33,6 +35,12 @@ class Scheme(StrEnum):
     PBOC_SM4 = "PBOC SM4"
     EMV_CSK = "EMV common session key"
     EMV_CARD_KEY = "EMV card key"
+
+
+# A member looked up on its class costs several times a global of the module.
+_PBOC_SM4, _EMV_CSK, _EMV_CARD_KEY = Scheme.PBOC_SM4, Scheme.EMV_CSK, Scheme.EMV_CARD_KEY
+_DES, _TDES_DOUBLE = Algorithm.DES, Algorithm.TDES_DOUBLE
+_METHOD_1, _METHOD_2 = Padding.METHOD_1, Padding.METHOD_2
 
 
 class CardKeyOption(StrEnum):
@@ -101,14 +109,14 @@ def session_key_input(scheme: Scheme, atc: bytes) -> bytes:
     ValueError
         Wrong length.
     """
-    if scheme is Scheme.EMV_CSK:
+    if scheme is _EMV_CSK:
         r = atc + bytes(6) if len(atc) == 2 else atc
         if len(r) != 8:
             raise ValueError("the common session key takes an ATC of 2 bytes or an R of 8")
         return r[:2] + b"\xf0" + r[3:] + r[:2] + b"\x0f" + r[3:]
     if len(atc) != 2:
         raise ValueError("an ATC has 2 bytes")
-    counter = int.from_bytes(atc)
+    counter = _from_bytes(atc)
     return (counter << 64 | counter ^ 0xFFFF).to_bytes(16)
 
 
@@ -126,36 +134,37 @@ def session(scheme: Scheme, card_key: bytes | None, card_encrypt: Transform, atc
     atc : bytes
         Application transaction counter, 2 bytes.
     """
-    if scheme is Scheme.PBOC_SM4:
+    if scheme is _PBOC_SM4:
         key = card_encrypt(session_key_input(scheme, atc))
         return Session(ecb_encryptor(Algorithm.SM4, key), None, scheme)
-    if scheme is Scheme.EMV_CARD_KEY:
+    if scheme is _EMV_CARD_KEY:
         if card_key is None:
             raise ValueError("this scheme needs the card key itself")
         key, encrypt = card_key, card_encrypt
     else:
         key = card_encrypt(session_key_input(scheme, atc))
-        encrypt = ecb_encryptor(Algorithm.TDES_DOUBLE, key)
-    return Session(encrypt, CbcChain(Algorithm.DES, key[:8]), scheme)
+        encrypt = ecb_encryptor(_TDES_DOUBLE, key)
+    return Session(encrypt, CbcChain(_DES, key[:8]), scheme)
 
 
 def application_cryptogram(keyed: Session, data: bytes) -> bytes:
     """Return the 8-byte cryptogram (ARQC, TC or AAC) over unpadded `data`."""
-    if keyed.left is None:
-        padded = pad(data, 16, Padding.METHOD_2)
+    encrypt, left, scheme = keyed
+    if left is None:
+        padded = pad(data, 16, _METHOD_2)
         # One message per session key, so plain ECB steps would need a call a block: a CBC of its own is
         # dearer than the few calls that 3 or 4 blocks take.
         value = 0
         for start in range(0, len(padded), 16):
-            block = value ^ int.from_bytes(padded[start : start + 16])
-            value = int.from_bytes(keyed.encrypt(block.to_bytes(16)))
+            block = value ^ _from_bytes(padded[start : start + 16])
+            value = _from_bytes(encrypt(block.to_bytes(16)))
         return value.to_bytes(16)[:8]
-    method = Padding.METHOD_1 if keyed.scheme is Scheme.EMV_CARD_KEY else Padding.METHOD_2
-    padded = pad(data, 8, method)
-    chained = int.from_bytes(padded[-8:])
-    if len(padded) > 8:
-        chained ^= int.from_bytes(keyed.left.last_block(padded[:-8]))
-    return keyed.encrypt(chained.to_bytes(8))
+    padded = pad(data, 8, _METHOD_1 if scheme is _EMV_CARD_KEY else _METHOD_2)
+    end = len(padded) - 8
+    last = _from_bytes(padded[end:])
+    if end:
+        last ^= left.last_number(padded, end)
+    return encrypt(last.to_bytes(8))
 
 
 def response_cryptogram(keyed: Session, cryptogram: bytes, response_code: bytes) -> bytes:
@@ -179,7 +188,7 @@ def response_cryptogram(keyed: Session, cryptogram: bytes, response_code: bytes)
     """
     if len(cryptogram) != 8 or len(response_code) != 2:
         raise ValueError("an ARQC has 8 bytes and an ARC 2")
-    data = (int.from_bytes(cryptogram) ^ int.from_bytes(response_code) << 48).to_bytes(8)
+    data = (_from_bytes(cryptogram) ^ _from_bytes(response_code) << 48).to_bytes(8)
     if keyed.left is None:
         return keyed.encrypt(data + bytes(8))[:8]
     return keyed.encrypt(data)

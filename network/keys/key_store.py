@@ -8,7 +8,10 @@ use of its handle opens the block again.
 import hashlib
 import hmac
 import random
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -25,6 +28,8 @@ from network.keys.ciphers import Algorithm, Transform, ecb_decryptor, ecb_encryp
 from network.keys.errors import KeyBlockError, KeyUsageError
 from network.keys.key_block import KeyBlockHeader, KeyBlockProtection
 from network.keys.mac import Cmac, MacAlgorithm, MacFunction, Padding
+
+T = TypeVar("T")
 
 MAX_LABEL_LENGTH = 64
 CHECK_VALUE_LENGTH = 3
@@ -137,7 +142,7 @@ class KeyStore:
     rng : random.Random
         All randomness of the module: `random.SystemRandom` in live runs, seeded in virtual ones.
     cache_size : int
-        How many opened keys are kept, the oldest is dropped first.
+        How many opened keys are kept, the oldest are dropped first.
 
     Raises
     ------
@@ -206,9 +211,12 @@ class KeyStore:
         KeyUsageError
             A usage or algorithm that this module does not know.
         """
-        handle = self._handles.get(block)
-        if handle is not None:
-            return handle
+        try:
+            return self._handles[block]
+        except KeyError:
+            return self._load(block)
+
+    def _load(self, block: str) -> KeyHandle:
         slot = self._open(block)
         handle = KeyHandle(
             block,
@@ -288,10 +296,10 @@ class KeyStore:
         return Slot(key, usage, algorithm, mode, exportability, header)
 
     def _keep(self, handle: KeyHandle, slot: Slot) -> None:
-        while len(self._slots) >= self._cache_size:
-            oldest = next(iter(self._slots))
-            del self._slots[oldest]
-            self._handles.pop(oldest.block, None)
+        if len(self._slots) >= self._cache_size:
+            for dropped in oldest(self._slots, self._cache_size):
+                del self._slots[dropped]
+                self._handles.pop(dropped.block, None)
         self._slots[handle] = slot
         self._handles[handle.block] = handle
 
@@ -304,6 +312,15 @@ class KeyStore:
             slot = self._open(handle.block)
             self._keep(handle, slot)
         return slot
+
+
+def oldest(kept: Iterable[T], limit: int) -> list[T]:
+    """Return what to drop of a full store that keeps `limit` entries in the order they came.
+
+    An eighth of it at once: the search for the first entry of a dict passes over the places of all that were dropped
+    before it, so that dropping them one by one gets dearer with the size of the store.
+    """
+    return list(islice(kept, max(1, limit // 8)))
 
 
 def read_attributes(header: KeyBlockHeader, key_length: int) -> tuple[KeyUsage, Algorithm, ModeOfUse, Exportability]:

@@ -10,6 +10,8 @@ from network.keys.ciphers import Algorithm, CbcChain, ecb_encryptor
 
 MacFunction = Callable[[bytes], bytes]
 
+_from_bytes = int.from_bytes
+
 
 class MacAlgorithm(StrEnum):
     """The MAC algorithms of the links.
@@ -44,6 +46,10 @@ class Padding(StrEnum):
     METHOD_3 = "zeros, with a block in front that holds the length in bits"
 
 
+# A member looked up on its class costs several times a global of the module.
+_METHOD_1, _METHOD_2 = Padding.METHOD_1, Padding.METHOD_2
+
+
 def pad(data: bytes, block_length: int, method: Padding) -> bytes:
     """Pad `data` to whole blocks, at least one.
 
@@ -56,11 +62,11 @@ def pad(data: bytes, block_length: int, method: Padding) -> bytes:
     method : Padding
         Padding method.
     """
-    if method is Padding.METHOD_1:
+    if method is _METHOD_1:
         missing = -len(data) % block_length
         # An empty string is padded to one block of zeros (ISO 9797-1, 6.3.2).
         return data + bytes(missing) if missing else data or bytes(block_length)
-    if method is Padding.METHOD_2:
+    if method is _METHOD_2:
         data += b"\x80"
         return data + bytes(-len(data) % block_length)
     return (8 * len(data)).to_bytes(block_length) + data + bytes(-len(data) % block_length)
@@ -70,32 +76,32 @@ class CupEcb:
     """The MAC of Chinese terminals, DE64.
 
     XOR all blocks of the zero-padded data; write the result as upper-case hex; encrypt its first half,
-    XOR the second half, encrypt again; the first 8 hex characters of that are the MAC.
+    XOR the second half, encrypt again; the first 8 hex characters of that are the MAC. So the last two steps are the
+    CBC encryption of the hex characters.
     """
 
-    __slots__ = ("_block", "_encrypt", "_format", "_mask")
+    __slots__ = ("_block", "_dropped", "_format", "_last_number", "_mask")
 
     def __init__(self, algorithm: Algorithm, key: bytes) -> None:
-        self._encrypt = ecb_encryptor(algorithm, key)
+        self._last_number = CbcChain(algorithm, key).last_number
         self._block = algorithm.block_length
         self._mask = (1 << 8 * self._block) - 1
-        self._format = f"%0{2 * self._block}X"
+        self._format = b"%%0%dX" % (2 * self._block)
+        self._dropped = 8 * self._block - 32
 
     def compute(self, data: bytes) -> bytes:
         """Return the MAC of `data`: 8 upper-case ASCII hex characters."""
         block = self._block
         count = -(-len(data) // block)
-        # XOR by halves: the number of blocks is raised to a power of two with blocks of zeros.
-        half = 1 << (count - 1).bit_length() if count else 1
-        folded = int.from_bytes(data) << 8 * (half * block - len(data))
-        while half > 1:
+        # XOR by halves: the number of blocks is raised to a power of two with blocks of zeros. What is left of the
+        # lower half plays no part any more, so that it need not be cleared before the end.
+        half = 8 * block << (count - 1).bit_length() if count else 8 * block
+        folded = _from_bytes(data) << half - 8 * len(data)
+        while half > 8 * block:
             half >>= 1
-            folded ^= folded >> 8 * block * half
-            folded &= (1 << 8 * block * half) - 1
-        digits = (self._format % (folded & self._mask)).encode("ascii")
-        first = int.from_bytes(self._encrypt(digits[:block]))
-        second = first ^ int.from_bytes(digits[block:])
-        return self._encrypt(second.to_bytes(block))[:4].hex().upper().encode("ascii")
+            folded ^= folded >> half
+        digits = self._format % (folded & self._mask)
+        return b"%08X" % (self._last_number(digits, 2 * block) >> self._dropped)
 
 
 class CbcMac:
@@ -125,18 +131,20 @@ class RetailMac:
     __slots__ = ("_both", "_left", "_padding")
 
     def __init__(self, key: bytes, padding: Padding = Padding.METHOD_1) -> None:
-        self._left = CbcChain(Algorithm.DES, key[:8])
+        self._left = CbcChain(Algorithm.DES, key[:8]).last_number
         self._both = ecb_encryptor(Algorithm.TDES_DOUBLE, key)
         self._padding = padding
 
     def compute(self, data: bytes) -> bytes:
         """Return the MAC of `data`, 8 bytes."""
-        data = pad(data, 8, self._padding)
-        # E(K1) then D(K2) then E(K1) of the last block is one triple DES block.
-        if len(data) == 8:
-            return self._both(data)
-        chained = int.from_bytes(self._left.last_block(data[:-8])) ^ int.from_bytes(data[-8:])
-        return self._both(chained.to_bytes(8))
+        if self._padding is not _METHOD_1:
+            data = pad(data, 8, self._padding)
+        # The last block, padded with zeros: E(K1) then D(K2) then E(K1) of it is one triple DES block.
+        end = (len(data) - 1) // 8 * 8 if data else 0
+        last = _from_bytes(data[end:].ljust(8, b"\0"))
+        if end:
+            last ^= self._left(data, end)
+        return self._both(last.to_bytes(8))
 
 
 class Cmac:

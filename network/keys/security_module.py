@@ -22,7 +22,7 @@ class SecurityModule(TerminalDownload, MacOperations, PinOperations, CryptogramO
     rng : random.Random
         All randomness of the module: `random.SystemRandom` in live runs, seeded in virtual ones.
     cache_size : int
-        How many opened keys are kept, the oldest is dropped first; keyword only.
+        How many opened keys are kept, the oldest are dropped first; keyword only.
 
     Raises
     ------

@@ -61,6 +61,7 @@ def taken(dialect: Dialect, data: bytes) -> None:
             assert describe(message, dialect)
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(STRINGS)
 def test_any_bytes_are_a_message_or_a_decode_error(strings: list[bytes]) -> None:

@@ -222,11 +222,22 @@ def test_an_echo_of_a_signed_on_link_is_only_answered(member: Member, switch: Sw
     assert member.session.ready
 
 
-def test_the_session_moves_to_the_link_on_which_the_switch_speaks(member: Member, switch: Switch) -> None:
+def test_a_session_with_keys_is_not_taken_away_by_who_says_it_is_the_switch(member: Member, switch: Switch) -> None:
     sign_on(member, switch)
+    sent = member.take(switch.message("0820", {70: ECHO}), "other")
+    assert [(link, message.mti) for link, message in sent] == [("other", "0830")]
+    assert (member.session.link, member.session.ready) == ("switch", True)
+    # when its link is gone, the session moves to where the switch speaks
+    member.down("switch")
     sent = member.take(switch.message("0820", {70: ECHO}), "other")
     assert [(link, message[70]) for link, message in sent] == [("other", ECHO), ("other", SIGN_ON)]
     assert (member.session.link, member.session.ready) == ("other", False)
+
+
+def test_a_session_without_keys_moves_to_the_link_on_which_the_switch_speaks(member: Member, switch: Switch) -> None:
+    member.up()
+    sent = member.take(switch.message("0820", {70: ECHO}), "other")
+    assert [(link, message[70]) for link, message in sent] == [("other", ECHO), ("other", SIGN_ON)]
     # the old link's end is no news any more
     member.down("switch")
     assert member.session.link == "other"

@@ -133,7 +133,10 @@ def test_an_answer_while_the_asker_is_being_stepped(run: Run) -> None:
                 yield env.timeout(0.001)
                 answer = env.event()
                 time.sleep(0.002)  # the real time moves on while this process runs
+                now = env.now
                 clock.trigger(answer, number)
+                # its time does not move under its feet
+                assert (env.now, env.active_process) == (now, process)
                 seen.append((yield answer))
 
         def other() -> Process:

@@ -19,6 +19,8 @@ from scenarios.stage import Process, Stage
 from scenarios.street_market import another_pin, street_market
 from scenarios.virtual_world import VirtualWorld, play
 
+pytestmark = pytest.mark.slow
+
 QUICK = demo.Timeouts(issuer=2.0, switch=3.0, acquirer=4.0, advice_retry=1.0, reversal_retry=1.0)
 
 
