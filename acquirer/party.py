@@ -134,9 +134,7 @@ class Acquirer:
         arrived: list[_Arrived] = []
         needed = _Needed()
         for link, body in inbox:
-            one = (
-                self._from_switch(moment, body, needed) if link == switch else self._from_terminal(link, body, needed)
-            )
+            one = self._from_switch(moment, body, needed) if link == switch else self._from_terminal(link, body, needed)
             if one is not None:
                 arrived.append(one)
         self._load(turn, needed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import gc
 import pstats
 import resource
 import sys
@@ -54,9 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
         profiler = cProfile.Profile()
         if chosen.profile:
             profiler.enable()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
         began, last, first_memory = time.process_time(), 0, 0.0
         step = max(1, chosen.sales // 10)
         for checkpoint in range(step, chosen.sales + 1, step):

@@ -222,25 +222,26 @@ def pin_right(case: Case) -> str | None:
 
 def _verify_pin(case: Case, block: bytes) -> bool | None:
     """Whether the PIN is right; None where no key in force opens the block."""
-    zone = case.zone
-    right = None if zone.pin_key is None else _verify_under(case, block, zone.pin_key)
-    if right is None and zone.old_pin_key is not None:
-        overlap = round(case.configuration.key_overlap * SECOND)
-        if case.turn.now <= zone.changed_at + overlap:
-            right = _verify_under(case, block, zone.old_pin_key)
-    return right
-
-
-def _verify_under(case: Case, block: bytes, pin_key: str) -> bool | None:
-    """Whether the PIN is right; None where this key does not open the block."""
-    module, request = case.module, case.request
-    pin_format = _PIN_FORMATS[str(request.fields.get(53, "2"))[0]]
-    try:
-        return module.verify_pin_offset(
-            module.load(pin_key), block, request.pan, pin_format, module.load(case.keys.pvk), case.card.pin_offset
-        )
-    except PinBlockError:
-        return None
+    zone, module, keys = case.zone, case.module, case.keys
+    pin_format = _PIN_FORMATS[str(case.request.fields.get(53, "2"))[0]]
+    pin_keys = [zone.pin_key]
+    if case.turn.now <= zone.changed_at + round(case.configuration.key_overlap * SECOND):
+        pin_keys.append(zone.old_pin_key)
+    for key_block in pin_keys:
+        if key_block is None:
+            continue
+        try:
+            return module.verify_pin_offset(
+                module.load(key_block),
+                block,
+                case.request.pan,
+                pin_format,
+                module.load(keys.pvk),
+                case.card.pin_offset,
+            )
+        except PinBlockError:
+            continue
+    return None
 
 
 def amount_positive(case: Case) -> str | None:

@@ -15,7 +15,8 @@ APPROVED_ARC: Final = b"00"
 _TRIPLE_DES: Final = 0x01
 _SM4: Final = 0x04
 
-# It says what the card is and how its last payments ended, and is mostly the same from payment to payment.
+# Where the card's issuer adds nothing of its own, it says what the card is and how its last payments ended: a few
+# values that come again and again.
 _application_data: Final = lru_cache(maxsize=1024)(IssuerApplicationData.parse)
 
 

@@ -19,7 +19,10 @@ REPLIES: Final = {
     "0220": ("0230", _ECHOED),
     "0420": ("0430", _ECHOED_OF_REVERSAL),
 }
-"""What the issuer answers: by the request's message type, that of the reply and the elements it repeats."""
+"""What the issuer answers: by the request's message type, that of the reply and the elements it repeats.
+
+Also requests that it does not offer are here: they are answered 40.
+"""
 
 
 class Replies:

@@ -130,8 +130,8 @@ def read_request(message: Message, calendar: Calendar, index: PanIndex) -> Reque
         return None
     if len(pan) not in _PAN_LENGTHS or not _track_is_of(pan, fields.get(35)) or not _pin_is_described(fields):
         return None
-    identity = reference(calendar.year, calendar.month, transmission, stan, acquirer)
-    return Request(message.mti, message.fields, identity, pan, index(pan), processing_code, amount)
+    reference = _reference(calendar, transmission, stan, acquirer)
+    return Request(message.mti, message.fields, reference, pan, index(pan), processing_code, amount)
 
 
 def read_reversal(message: Message, calendar: Calendar, index: PanIndex) -> Reversal | None:
@@ -145,8 +145,13 @@ def read_reversal(message: Message, calendar: Calendar, index: PanIndex) -> Reve
         return None
     if len(pan) not in _PAN_LENGTHS or original.mti != "0200" or 32 not in fields:
         return None
-    identity = reference(calendar.year, calendar.month, original.transmission, original.stan, original.acquirer)
-    return Reversal(message.fields, identity, original.mti, index(pan), amount)
+    reference = _reference(calendar, original.transmission, original.stan, original.acquirer)
+    return Reversal(message.fields, reference, original.mti, index(pan), amount)
+
+
+def _reference(calendar: Calendar, transmission: str, stan: str, acquirer: str) -> str:
+    # DE90 fills ids up with zeros on the left, so that leading zeros of DE32 cannot count
+    return reference(calendar.year, calendar.month, transmission, stan, acquirer.lstrip("0"))
 
 
 def _track_is_of(pan: str, track: str | None) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import hmac
 import itertools
 import logging
@@ -39,7 +38,7 @@ from network.framing import Framing
 from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
 from network.keys import SecurityModule, SecurityModuleError
 from network.live import LiveRuntime, Traced, run_loop
-from network.party import CommandError, Json, Party, local_time
+from network.party import CommandError, Json, Party, calm_collector, local_time
 from network.store import Row, Store, StoreError
 
 COMMAND_SECONDS: Final = 90.0
@@ -462,13 +461,10 @@ async def _serve(
         runtime.dial(other.link, *other.address, other.framing)
     service = Service(party.name, store, module, token, runtime.ask, runtime)
     rest = RestThread(application(service, routes), listening)
-    # what was made until now stays: the collector need not look at it again in every round
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
     orphaned = loop.create_task(_end_with_parent(end))
     log.info("serving", party=party.name, links=[str(one.address) for one in listen])
-    code = await ended
+    with calm_collector():
+        code = await ended
     orphaned.cancel()
     log.info("stopping", party=party.name)
     await runtime.stop()

@@ -239,10 +239,15 @@ class Node:
 
     def receive(self, link: LinkName, bodies: list[bytes]) -> None:
         """Bodies arrive over a link."""
+        self._take_in(link, bodies)
+        self._next()
+
+    def _take_in(self, link: LinkName, bodies: list[bytes]) -> None:
         if self.is_running:
-            self._work.inbox.extend([Received(link, body) for body in bodies])
-            self._arrivals.extend([self.env.now] * len(bodies))
-            self._next()
+            now = self.env.now
+            for body in bodies:
+                self._work.inbox.append(Received(link, body))
+                self._arrivals.append(now)
 
     def _next(self) -> None:
         """Begin a turn when there is something to do and the last one is over."""
@@ -270,13 +275,15 @@ class Node:
     def _finish(self, committed: list[Turn], arrivals: list[float], life: int) -> None:
         if life != self._life:
             return
-        self._busy = False
         now = self.env.now
         for arrival in arrivals:
             self.service.record(round((now - arrival) * 1_000_000))
         for turn in committed:
             self._deliver(turn)
-        self._next()
+        if life == self._life:
+            # what local links have answered at once is taken together
+            self._busy = False
+            self._next()
 
     def _deliver(self, turn: Turn) -> None:
         for key, at in turn.timers:
@@ -288,8 +295,7 @@ class Node:
                 endpoint(body, self._answer_from(link))
             else:
                 outgoing.setdefault(link, []).append(body)
-        for name, bodies in outgoing.items():
-            self._transmit(name, bodies)
+        self._transmit(outgoing)
         for ticket, result in turn.answers:
             answered = self._waiting.pop(ticket, None)
             if answered is not None:
@@ -304,15 +310,27 @@ class Node:
 
         return answer
 
-    def _transmit(self, name: LinkName, bodies: list[bytes]) -> None:
-        link = self.links.get(name)
-        if link is None or not link.is_up or not link.peer.is_running:
-            return
-        wire = link.wire
-        random = self.network.random
-        if wire.is_perfect:
-            self._arrive_in_order(link, wire.latency + random.randrange(wire.jitter + 1), bodies)
-            return
+    def _transmit(self, outgoing: dict[LinkName, list[bytes]]) -> None:
+        """Send a turn's messages. On perfect wires those to one peer travel together, as one event."""
+        together: dict[tuple[int, Node], list[tuple[_Link, list[bytes]]]] = {}
+        for name, bodies in outgoing.items():
+            link = self.links.get(name)
+            if link is None or not link.is_up or not link.peer.is_running:
+                continue
+            if link.wire.is_perfect:
+                together.setdefault((id(link.wire), link.peer), []).append((link, bodies))
+            else:
+                self._transmit_badly(link, bodies)
+        for group in together.values():
+            wire = group[0][0].wire
+            at = self.env.now + (wire.latency + self.network.random.randrange(wire.jitter + 1)) / 1_000_000
+            at = max(at, *(link.last_arrival for link, _ in group), 0.0)
+            for link, _ in group:
+                link.last_arrival = at
+            self._arrive(group, at)
+
+    def _transmit_badly(self, link: _Link, bodies: list[bytes]) -> None:
+        wire, random = link.wire, self.network.random
         for body in bodies:
             if random.random() < wire.loss:
                 continue
@@ -322,22 +340,24 @@ class Node:
             for copy in range(copies):
                 if copy or random.random() < wire.reordering:
                     held = delay + random.randrange(10 * wire.latency + 1)
-                    self._arrive(link, self.env.now + held / 1_000_000, [carried])
+                    self._arrive([(link, [carried])], self.env.now + held / 1_000_000)
                 else:
-                    self._arrive_in_order(link, delay, [carried])
+                    link.last_arrival = max(self.env.now + delay / 1_000_000, link.last_arrival)
+                    self._arrive([(link, [carried])], link.last_arrival)
 
-    def _arrive_in_order(self, link: _Link, delay: int, bodies: list[bytes]) -> None:
-        at = max(self.env.now + delay / 1_000_000, link.last_arrival)
-        link.last_arrival = at
-        self._arrive(link, at, bodies)
-
-    def _arrive(self, link: _Link, at: float, bodies: list[bytes]) -> None:
-        life, cuts = link.peer._life, link.cuts
+    def _arrive(self, group: list[tuple[_Link, list[bytes]]], at: float) -> None:
+        """Let bodies arrive at a peer over one or more links."""
+        peer = group[0][0].peer
+        life = peer._life
+        cuts = [link.cuts for link, _ in group]
 
         def arrive(_: simpy.Event) -> None:
             # a link that was cut, or a peer that died, since the sending loses what was on the wire
-            if link.cuts == cuts and link.peer._life == life:
-                link.peer.receive(link.peer_link, bodies)
+            if peer._life == life:
+                for (link, bodies), seen in zip(group, cuts, strict=True):
+                    if link.cuts == seen:
+                        peer._take_in(link.peer_link, bodies)
+                peer._next()
 
         self.env.timeout(max(0.0, at - self.env.now)).callbacks.append(arrive)
 

@@ -30,6 +30,7 @@ from network.durations import Durations
 from network.framing import TERMINAL_FRAMING
 from network.keys import Algorithm, KeyUsage, SecurityModule
 from network.live import LiveRuntime, real_now, run_loop
+from network.party import calm_collector
 from network.service import Address
 from network.store import Store, sqlite_url
 from scenarios import books, demo, embedded
@@ -123,7 +124,8 @@ async def phone_host(
     host = PhoneHost(runtime, store, stage, clock, network)
     try:
         await host.wait_until_signed_on()
-        yield host
+        with calm_collector():
+            yield host
     finally:
         clock.stop()
         await runtime.stop()

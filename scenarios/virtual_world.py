@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import simpy
 
-from network.party import SECOND, Instant
+from network.party import SECOND, Instant, calm_collector
 from network.store import Store, sqlite_url
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
 from scenarios import books, demo
@@ -134,7 +134,8 @@ def virtual_world(
         world = VirtualWorld(env, network, nodes, stores, data, seed)
         world.env.run(until=5.0)
         try:
-            yield world
+            with calm_collector():
+                yield world
         finally:
             for store in stores.values():
                 store.close()

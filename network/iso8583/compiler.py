@@ -6,7 +6,7 @@ nothing here produces an error message.
 
 How it is fast: the body is turned once into one hex string (for BCD) and one latin-1 string (for text), of which the
 elements are slices; fixed elements that lie side by side are checked together; packing joins all digits, or all text,
-that lie side by side before it turns them into bytes; lengths are looked up in tables that end at the
+that lie side by side before it checks them and turns them into bytes; lengths are looked up in tables that end at the
 element's maximum. Bytes are counted only at the end: a slice beyond the end is short, so that the offset reached then
 differs from the length of the body.
 """
@@ -351,11 +351,14 @@ class _Pack:
             "W": partial(widen, charset=charset),
             "E": to_ebcdic,
             "C": bytes,
+            "A": str,
         }
         self.lines: list[str] = []
         self.chunks: list[str] = ["m", "M"]
-        self.pieces: list[str] = []
-        self.open = ""  # which kind of string `pieces` make up
+        self.open = ""  # which kind of string is being made up, of
+        self.pieces: list[str] = []  # these, the last of them
+        self.digits: list[str] = []  # and these, which are to be checked for digits
+        self.stretches = 0
 
     def source(self) -> str:
         order = ", ".join(f"v{field.number}" for field in self.fields)
@@ -371,12 +374,9 @@ class _Pack:
         self.lines += [f" {line}" for line in lines]
 
     def _checks(self, ordered: list[Field]) -> None:
-        """Everything that must hold of the values, checked in as few calls as will do."""
-        numbers = [f"v{f.number}" for f in ordered if f.kind == "n"]
+        """What must hold of the values, checked in as few calls as will do; that numbers are digits, `_close` checks."""
         texts = [f"v{f.number}" for f in ordered if f.kind == "text"]
         wrong = [f"len(v{f.number}) != {f.maximum}" for f in ordered if not f.prefix and f.kind != "text"]
-        if numbers:
-            self._add(f"t = ''.join(({', '.join(numbers)},))", "if not t.encode().isdigit(): return None")
         for field in ordered:
             name = f"v{field.number}"
             if field.kind == "z":
@@ -397,7 +397,12 @@ class _Pack:
             self._add("try:", f" t = ''.join(({', '.join(texts)},))", " w = not t.isascii()")
             self._add(" if not t.isprintable(): return None", "except TypeError: w = True")
             ebcdic = any(f.coding == "ebcdic" for f in ordered)
-            self._add(f"if w: {'return None' if ebcdic else '; '.join(f'{name} = W({name})' for name in texts)}")
+            if ebcdic:
+                self._add("if w: return None")
+            else:
+                self._add("if w:")
+                for name in texts:
+                    self._add(f" if {name}.__class__ is not A or not {_PRINTABLE.format(name)}: {name} = W({name})")
         wrong += [f"len(v{f.number}) != {f.maximum}" for f in ordered if not f.prefix and f.kind == "text"]
         if wrong:
             self._add(f"if {' or '.join(wrong)}: return None")
@@ -422,11 +427,13 @@ class _Pack:
                 odd = half if field.maximum & 1 else ""
                 fill = f"('', {half})[n{field.number} & 1]" if field.prefix else odd
                 value = f"{name}.replace('=', 'D')" if field.kind == "z" else name
-            parts = [fill, value] if field.pad == "left" else [value, fill]
-            self._put("h", *(part for part in parts if part))
+            parts = [(fill, field.half < 10), (value, field.kind == "n")]
+            for part, digits in parts if field.pad == "left" else reversed(parts):
+                if part:
+                    self._put("h", part, digits)
         else:
             self._length(field, name)
-            self._put("e" if field.coding == "ebcdic" else "s", name)
+            self._put("e" if field.coding == "ebcdic" else "s", name, field.kind == "n")
 
     def _length(self, field: Field, name: str) -> None:
         if not field.prefix:
@@ -436,17 +443,38 @@ class _Pack:
         coding = field.prefix_coding
         name = f"L{coding}_{width}_{field.maximum}"
         self.names[name] = _written_lengths(coding, width, field.maximum)
-        self._put({"binary": "h", "bcd": "h", "ebcdic": "e"}.get(coding, "s"), f"{name}[{number}]")
+        kind = {"binary": "h", "bcd": "h", "ebcdic": "e"}.get(coding, "s")
+        self._put(kind, f"{name}[{number}]", coding != "binary")
 
-    def _put(self, kind: str, *pieces: str) -> None:
+    def _put(self, kind: str, piece: str, digits: bool = False) -> None:
+        """Go on with `piece`; `digits` says that it is to be digits, or is digits in any case."""
         if kind != self.open:
             self._close()
             self.open = kind
-        self.pieces += pieces
+        if digits:
+            self.digits.append(piece)
+        else:
+            self._end_of_digits()
+            self.pieces.append(piece)
+
+    def _end_of_digits(self) -> None:
+        """End a stretch of digits: one check serves for all that lie side by side."""
+        if self.digits:
+            name = f"t{self.stretches}"
+            self.stretches += 1
+            self._add(f"{name} = {_joined(self.digits)}", f"if not {name}.encode().isdigit(): return None")
+            self.pieces.append(name)
+            self.digits = []
 
     def _close(self) -> None:
+        self._end_of_digits()
         if self.pieces:
-            text = self.pieces[0] if len(self.pieces) == 1 else f"''.join(({', '.join(self.pieces)}))"
+            text = _joined(self.pieces)
             self.chunks.append({"h": f"X({text})", "s": f"({text}).encode('latin-1')", "e": f"E({text})"}[self.open])
             self.pieces = []
         self.open = ""
+
+
+def _joined(pieces: list[str]) -> str:
+    """The expression that joins strings."""
+    return pieces[0] if len(pieces) == 1 else f"''.join(({', '.join(pieces)}))"

@@ -23,11 +23,9 @@ MAX_SESSIONS = 1024
 """Sessions kept from the check of a cryptogram to the making of its answer."""
 
 # A member looked up on its class costs several times a global of the module.
-_OPTION_A = CardKeyOption.A
 _SM4, _PBOC_SM4 = Algorithm.SM4, Scheme.PBOC_SM4
 _ISSUER_MASTER = KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM
 _CARD = KeyUsage.CARD_APPLICATION_CRYPTOGRAM
-_compare = hmac.compare_digest
 
 _IssuerSession = tuple[KeyHandle, Scheme, str, str, bytes, CardKeyOption]
 _CardSession = tuple[KeyHandle, Scheme, bytes]
@@ -50,7 +48,7 @@ class CryptogramOperations(KeyStore):
         imk: KeyHandle,
         pan: str,
         sequence: str,
-        option: CardKeyOption = _OPTION_A,
+        option: CardKeyOption = CardKeyOption.A,
         label: str = "",
     ) -> KeyHandle:
         """Derive a card's own key, for personalisation.
@@ -139,7 +137,7 @@ class CryptogramOperations(KeyStore):
             The ARPC, 8 bytes.
         """
         keyed = self._card_session(card_key, scheme, atc)
-        return _compare(response_cryptogram(keyed, cryptogram, response_code), received)
+        return hmac.compare_digest(response_cryptogram(keyed, cryptogram, response_code), received)
 
     def check_ac(
         self,
@@ -150,7 +148,7 @@ class CryptogramOperations(KeyStore):
         atc: bytes,
         data: bytes,
         received: bytes,
-        option: CardKeyOption = _OPTION_A,
+        option: CardKeyOption = CardKeyOption.A,
     ) -> bool:
         """Return whether a card's cryptogram is right: what the issuer does. In constant time.
 
@@ -171,7 +169,7 @@ class CryptogramOperations(KeyStore):
             Malformed PAN, sequence number or ATC.
         """
         keyed = self._issuer_session(imk, scheme, pan, sequence, atc, option)
-        return _compare(application_cryptogram(keyed, data), received)
+        return hmac.compare_digest(application_cryptogram(keyed, data), received)
 
     def make_arpc(
         self,
@@ -182,7 +180,7 @@ class CryptogramOperations(KeyStore):
         atc: bytes,
         cryptogram: bytes,
         response_code: bytes,
-        option: CardKeyOption = _OPTION_A,
+        option: CardKeyOption = CardKeyOption.A,
     ) -> bytes:
         """Return the issuer's answer to a cryptogram (ARPC, method 1), 8 bytes.
 
@@ -210,14 +208,14 @@ class CryptogramOperations(KeyStore):
         data: bytes,
         received: bytes,
         response_code: bytes,
-        option: CardKeyOption = _OPTION_A,
+        option: CardKeyOption = CardKeyOption.A,
     ) -> bytes | None:
         """Return the ARPC when the cryptogram is right, None when it is not.
 
         Parameters are those of `check_ac` and `make_arpc`.
         """
         keyed = self._issuer_session(imk, scheme, pan, sequence, atc, option)
-        if not _compare(application_cryptogram(keyed, data), received):
+        if not hmac.compare_digest(application_cryptogram(keyed, data), received):
             return None
         return response_cryptogram(keyed, received, response_code)
 

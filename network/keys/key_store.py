@@ -211,10 +211,7 @@ class KeyStore:
         KeyUsageError
             A usage or algorithm that this module does not know.
         """
-        try:
-            return self._handles[block]
-        except KeyError:
-            return self._load(block)
+        return self._handles.get(block) or self._load(block)
 
     def _load(self, block: str) -> KeyHandle:
         slot = self._open(block)

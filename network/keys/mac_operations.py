@@ -27,7 +27,6 @@ _RESET_KEYS = frozenset({KeyUsage.PIN_ENCRYPTION, *_CBC_USAGES, *_RETAIL_USAGES}
 _RESET_MTIS = (b"0800", b"0810")
 # A member looked up on its class costs several times a global of the module.
 _CUP_ECB = MacAlgorithm.CUP_ECB
-_compare = hmac.compare_digest
 
 
 class MacOperations(KeyStore):
@@ -94,7 +93,7 @@ class MacOperations(KeyStore):
         function = slot.mac_functions.get((algorithm, padding))
         actual = (function or _keyed(slot, algorithm, padding))(data)
         least = len(actual) if algorithm is _CUP_ECB else MIN_TRUNCATED_MAC
-        return len(received) >= least and _compare(actual[: len(received)], received)
+        return len(received) >= least and hmac.compare_digest(actual[: len(received)], received)
 
     def interbank_mac(self, key: KeyHandle, data: bytes) -> bytes:
         """Return DE128: the first 4 bytes of an X9.9 (single) or X9.19 (double-length key) MAC, in hex.
@@ -135,7 +134,7 @@ class MacOperations(KeyStore):
         if slot.mode not in "CVN":
             raise usage_error(slot, "verifying MACs")
         function = slot.interbank_mac or _interbank(slot)
-        return _compare(hexlify(function(data)[:4]).upper(), received)
+        return hmac.compare_digest(hexlify(function(data)[:4]).upper(), received)
 
     def key_reset_mac(self, key: KeyHandle, data: bytes) -> bytes:
         """Return DE128 of a key reset, which is made with the new key, also when that is a PIN key.

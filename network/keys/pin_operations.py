@@ -18,6 +18,9 @@ from network.keys.pin_verification import (
 )
 
 _DEFAULT_VALIDATION = ValidationData()
+# A member looked up on its class costs several times a global of the module.
+_PIN_ENCRYPTION, _ISO_4 = KeyUsage.PIN_ENCRYPTION, PinFormat.ISO_4
+_IBM_3624, _PVV = KeyUsage.PIN_VERIFICATION_IBM_3624, KeyUsage.PIN_VERIFICATION_PVV
 # Blocks of these two formats are the same for the same PIN and PAN, so they can be enciphered again as they are.
 _FIXED_FORMATS = frozenset({PinFormat.ISO_0, PinFormat.WITHOUT_PAN})
 
@@ -56,7 +59,7 @@ class PinOperations(KeyStore):
             The key may not be used for this.
         """
         slot = self._slots.get(key) or self._slot(key)
-        if slot.usage is not KeyUsage.PIN_ENCRYPTION or slot.mode not in "BEN":
+        if slot.usage is not _PIN_ENCRYPTION or slot.mode not in "BEN":
             raise usage_error(slot, "enciphering PIN blocks")
         return _encipher(slot, pin, pan, pin_format, self._random)
 
@@ -101,9 +104,9 @@ class PinOperations(KeyStore):
         """
         source = self._slots.get(source_key) or self._slot(source_key)
         target = self._slots.get(target_key) or self._slot(target_key)
-        if source.usage is not KeyUsage.PIN_ENCRYPTION or source.mode not in "BDN":
+        if source.usage is not _PIN_ENCRYPTION or source.mode not in "BDN":
             raise usage_error(source, "deciphering PIN blocks")
-        if target.usage is not KeyUsage.PIN_ENCRYPTION or target.mode not in "BEN":
+        if target.usage is not _PIN_ENCRYPTION or target.mode not in "BEN":
             raise usage_error(target, "enciphering PIN blocks")
         if source_format is target_format and source_format in _FIXED_FORMATS:
             _check_cipher(source, source_format)
@@ -147,7 +150,7 @@ class PinOperations(KeyStore):
         KeyUsageError
             A key may not be used for this.
         """
-        verification = self._pin_verification(pvk, KeyUsage.PIN_VERIFICATION_PVV, "CVN")
+        verification = self._pin_verification(pvk, _PVV, "CVN")
         pin = self._pin(pin_key, block, pan, pin_format)
         return hmac.compare_digest(pvv(verification.encrypt, pvki, pan, pin).encode(), value.encode())
 
@@ -161,7 +164,7 @@ class PinOperations(KeyStore):
         KeyUsageError
             The key is not of usage V2.
         """
-        slot = self._pin_verification(pvk, KeyUsage.PIN_VERIFICATION_PVV, "CGN")
+        slot = self._pin_verification(pvk, _PVV, "CGN")
         return pvv(slot.encrypt, pvki, pan, pin)
 
     def make_pvv_of_block(
@@ -177,7 +180,7 @@ class PinOperations(KeyStore):
 
         The errors are those of `verify_pin_pvv`.
         """
-        slot = self._pin_verification(pvk, KeyUsage.PIN_VERIFICATION_PVV, "CGN")
+        slot = self._pin_verification(pvk, _PVV, "CGN")
         return pvv(slot.encrypt, pvki, pan, self._pin(pin_key, block, pan, pin_format))
 
     def verify_pin_offset(
@@ -210,7 +213,7 @@ class PinOperations(KeyStore):
         KeyUsageError
             A key may not be used for this.
         """
-        slot = self._pin_verification(pvk, KeyUsage.PIN_VERIFICATION_IBM_3624, "CVN")
+        slot = self._pin_verification(pvk, _IBM_3624, "CVN")
         _check_offset(offset)
         pin = self._pin(pin_key, block, pan, pin_format)
         natural = natural_pin(slot.encrypt, pan, validation, len(offset))
@@ -228,7 +231,7 @@ class PinOperations(KeyStore):
         KeyUsageError
             The key is not of usage V1.
         """
-        slot = self._pin_verification(pvk, KeyUsage.PIN_VERIFICATION_IBM_3624, "CGN")
+        slot = self._pin_verification(pvk, _IBM_3624, "CGN")
         pin_block.check_pin(pin)
         return offset_between(natural_pin(slot.encrypt, pan, validation, len(pin)), pin)
 
@@ -271,7 +274,7 @@ class PinOperations(KeyStore):
 
     def _pin(self, key: KeyHandle, block: bytes, pan: str, pin_format: PinFormat) -> str:
         slot = self._slots.get(key) or self._slot(key)
-        if slot.usage is not KeyUsage.PIN_ENCRYPTION or slot.mode not in "BDN":
+        if slot.usage is not _PIN_ENCRYPTION or slot.mode not in "BDN":
             raise usage_error(slot, "deciphering PIN blocks")
         return _decipher(slot, block, pan, pin_format)
 
@@ -283,20 +286,20 @@ class PinOperations(KeyStore):
 
 
 def _check_cipher(slot: Slot, pin_format: PinFormat) -> None:
-    if slot.algorithm.is_des == (pin_format is PinFormat.ISO_4):
+    if slot.algorithm.is_des == (pin_format is _ISO_4):
         raise usage_error(slot, f"blocks of {pin_format.value}")
 
 
 def _encipher(slot: Slot, pin: str, pan: str, pin_format: PinFormat, rng: random.Random) -> bytes:
     _check_cipher(slot, pin_format)
-    if pin_format is PinFormat.ISO_4:
+    if pin_format is _ISO_4:
         return pin_block.encipher_format_4(pin, pan, slot.encrypt, rng)
     return slot.encrypt(pin_block.encode(pin, pan, pin_format, rng))
 
 
 def _decipher(slot: Slot, block: bytes, pan: str, pin_format: PinFormat) -> str:
     _check_cipher(slot, pin_format)
-    if pin_format is PinFormat.ISO_4:
+    if pin_format is _ISO_4:
         return pin_block.decipher_format_4(block, pan, slot.decrypt)
     if len(block) != 8:
         raise PinBlockError(f"a PIN block has 8 bytes, not {len(block)}")

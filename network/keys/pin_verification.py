@@ -3,7 +3,7 @@
 Only the security module calls this.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from network.keys.ciphers import Transform
 from network.keys.decimalisation import scan_digits
@@ -11,6 +11,9 @@ from network.keys.errors import PinBlockError
 from network.keys.pin_block import check_pan, check_pin
 
 DEFAULT_DECIMALISATION = "0123456789012345"
+
+_SUMS = {f"{a}{b}": str((a + b) % 10) for a in range(10) for b in range(10)}
+_DIFFERENCES = {f"{a}{b}": str((a - b) % 10) for a in range(10) for b in range(10)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class ValidationData:
     length: int = 16
     pad: str = "F"
     decimalisation: str = DEFAULT_DECIMALISATION
+    _digits: dict[int, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         table = self.decimalisation
@@ -42,6 +46,11 @@ class ValidationData:
             raise ValueError("validation data: pad must be one hex digit")
         if len(table) != 16 or not (table.isascii() and table.isdigit()):
             raise ValueError("a decimalisation table has 16 decimal digits")
+        object.__setattr__(self, "_digits", str.maketrans("0123456789abcdef", table))
+
+    def decimalised(self, text: str) -> str:
+        """Return lower-case hex digits as the decimal digits they become."""
+        return text.translate(self._digits)
 
 
 def pvv(encrypt: Transform, key_index: str, pan: str, pin: str) -> str:
@@ -78,15 +87,14 @@ def natural_pin(encrypt: Transform, pan: str, validation: ValidationData, length
     digits = pan[validation.start : validation.start + validation.length]
     if not digits:
         raise PinBlockError("the PAN is too short for the validation data")
-    text = encrypt(bytes.fromhex(digits.ljust(16, validation.pad))).hex()[:length]
-    return "".join(validation.decimalisation[int(digit, 16)] for digit in text)
+    return validation.decimalised(encrypt(bytes.fromhex(digits.ljust(16, validation.pad))).hex()[:length])
 
 
 def add_offset(natural: str, offset: str) -> str:
     """Return the PIN: natural PIN and offset added digit by digit, modulo 10."""
-    return "".join(str((int(n) + int(o)) % 10) for n, o in zip(natural, offset, strict=True))
+    return "".join([_SUMS[n + o] for n, o in zip(natural, offset, strict=True)])
 
 
 def offset_between(natural: str, pin: str) -> str:
     """Return the offset that turns the natural PIN into `pin`."""
-    return "".join(str((int(p) - int(n)) % 10) for n, p in zip(natural, pin, strict=True))
+    return "".join([_DIFFERENCES[p + n] for n, p in zip(natural, pin, strict=True)])

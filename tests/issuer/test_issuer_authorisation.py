@@ -65,6 +65,23 @@ def test_a_balance_enquiry_moves_no_money(bed: Bed) -> None:
     assert card_row(card).used_count == 1, "an enquiry uses no limit up"
 
 
+@pytest.mark.parametrize("pin", [PIN, None])
+def test_a_balance_enquiry_needs_no_pin(bed: Bed, pin: str | None) -> None:
+    card = bed.new_card(5_000)
+    (reply,) = bed.ask(card.enquiry(pin))
+    assert (reply[39], reply[54]) == ("00", "1001156C0000000050001002156C000000005000")
+
+
+def test_application_data_are_read_of_each_card_anew(bed: Bed) -> None:
+    """Two cards of one turn whose issuer application data differ in one part only: the algorithm, the version."""
+    cards = [bed.new_card() for _ in range(4)]
+    kinds = [(scheme, version) for scheme in (Scheme.PBOC_3DES, Scheme.PBOC_SM4) for version in (1, 0x17)]
+    for card, (scheme, version) in zip(cards, kinds, strict=True):
+        card.use_chip(scheme, version)
+    for _ in range(2):
+        assert [reply[39] for reply in bed.ask(*(card.sale(500) for card in cards))] == ["00"] * 4
+
+
 @pytest.mark.parametrize(
     ("scheme", "version"), [(s, v) for s in (Scheme.PBOC_3DES, Scheme.PBOC_SM4) for v in (1, 0x17)]
 )
