@@ -238,20 +238,28 @@ class Acquirer:
         store = turn.store
         terminal = store.find(Terminal, "terminal_id", one.terminal_id) if one.terminal_id else None
         merchant = None if terminal is None else store.find(Merchant, "merchant_id", terminal.merchant_id)
+        if terminal is None or merchant is None:
+            self._refuse(turn, moment, one, terminal, "97" if terminal is None else "03")
+            return
         code = refusal_of_sender(terminal, merchant, message)
-        if one.fault and code is None:
-            code = "30"
-        if code is not None or terminal is None or merchant is None:
-            self._refuse(turn, moment, one, terminal, code or "97")
+        mti = message.mti
+        is_management = mti in ("0800", "0820")
+        if one.fault:
+            code = code or "30"
+        elif not is_management and terminal.mac_key is None:
+            code = code or "77"
+        elif not is_management and not context.terminals.mac_is_valid(terminal, message, one.body):
+            # first of all, for what the rest of the message says is not to be trusted
+            code = "A0"
+        elif mti == "0400":
+            # who may not sell any more may still take back: reversals mend money
+            code = None
+        if code is not None:
+            self._refuse(turn, moment, one, terminal, code)
             return
         request = TerminalRequest(one.link, one.body, message, terminal, merchant, one.trace)
-        mti = message.mti
-        if mti in ("0800", "0820"):
+        if is_management:
             self._sign_ons.request(turn, moment, request)
-        elif terminal.mac_key is None:
-            self._refuse(turn, moment, one, terminal, "77")
-        elif not context.terminals.mac_is_valid(terminal, message, one.body):
-            self._refuse(turn, moment, one, terminal, "A0")
         elif mti == "0200":
             self._sales.request(turn, moment, request)
         elif mti == "0400":

@@ -7,7 +7,7 @@ from typing import Final
 from acquirer.advice import Advices
 from acquirer.books import post_reversal
 from acquirer.context import Context
-from acquirer.mapping import batch_of
+from acquirer.mapping import batch_of, card_data
 from acquirer.numbering import Moment
 from acquirer.sale import NOT_FOUND, TIMER, holder_of, insert_holder
 from acquirer.tables import APPROVED, PENDING, REVERSED, SALE, TIMED_OUT, TOMBSTONE, UNKNOWN, Transaction
@@ -59,11 +59,22 @@ class Reversals:
             self._bury(turn, moment, request)
         elif row.status == TOMBSTONE:
             self._answer(turn, moment, request, row, NOT_FOUND)
-        elif not _same_amount(row, fields):
-            self._answer(turn, moment, request, row, "64")
+        elif not self._is_original(row, fields):
+            if row.session == request.terminal.session:
+                self._answer(turn, moment, request, row, "64")
+            else:
+                # the terminal has begun its numbers anew: this is another sale's, and that one has not come
+                self._bury(turn, moment, request)
         else:
             self._reverse(turn, moment, row, reason)
             self._answer(turn, moment, request, row, "00")
+
+    def _is_original(self, row: Transaction, fields: dict[int, Value]) -> bool:
+        """Whether card and amount, where the 0400 tells them, are those of the transaction."""
+        if not _same_amount(row, fields):
+            return False
+        card = card_data(fields)
+        return card is None or not row.card or card.pan == self._context.card_of(row).pan
 
     def _reverse(self, turn: Turn, moment: Moment, row: Transaction, reason: str) -> None:
         """Take the original back as far as its state asks for it: a declined or reversed one has nothing to it."""

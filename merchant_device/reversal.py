@@ -4,8 +4,9 @@ A sale that must be reversed is a row in state `REVERSING` and stays one until t
 sent when the line is free, again every `reversal_retry`, and before the phone's next sale. It repeats the original's
 DE11 and DE60.2 and carries the MAC of the keys in force when it is sent.
 
-The 0410 ends it with any response code but 96 (repeat later), A0 and 77 (sign on, then repeat); also with 25, which
-says that the acquirer has no such sale and will not take it any more. Whoever could forge an 0410 could make a
+The 0410 ends it with 00, or with 25, which says that the acquirer has no such sale and will not take it any more.
+A0 and 77 mean sign on, then repeat. Every other code is a refusal that leaves the money where it is: repeat later, for
+as long as it takes; people see the sale as reversing. Whoever could forge an 0410 could make a
 reversal disappear, so one whose DE64 is not right counts as none, except that A0 and 77, which an acquirer without
 a common key cannot authenticate, make the phone sign on: that harms nobody.
 """
@@ -35,7 +36,7 @@ RETRY_TIMER: Final = "reversal-retry"
 SIGN_ON_CODES: Final = frozenset(("A0", "77"))
 """Response codes by which the acquirer wants the phone to sign on again."""
 
-_REPEAT_CODE: Final = "96"
+_ENDED: Final = frozenset(("00", "25"))
 # What of the chip data an 0400 carries: general practice, not confirmed by a public text.
 _CHIP_TAGS: Final = ("95", "9F1E", "9F10", "9F36")
 
@@ -99,7 +100,7 @@ class Reversals:
             return False
         terminal.close()
         terminal.refusals = 0
-        if code == _REPEAT_CODE:
+        if code not in _ENDED:
             self.retry_later(turn, terminal)
             return True
         reference, terminal.reversals = terminal.reversals[0], terminal.reversals[1:]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import resource
 import time
 import traceback
 from collections import deque
@@ -23,6 +24,7 @@ from network.deadlines import Deadlines
 from network.durations import Durations
 from network.framing import MAX_BODY, Framing, FramingError
 from network.party import (
+    SECOND,
     Command,
     CommandError,
     Instant,
@@ -56,10 +58,19 @@ STOP_SECONDS: Final = 1.0
 """How long, at the end, peers may take to read what was sent to them."""
 
 CONNECTION_LIMIT: Final = 20_000
-"""Accepted connections of one process."""
+"""Connections of one process, where the system allows it so many files."""
+
+SPARE_FILES: Final = 128
+"""Files that are kept free of links: the database, REST, logs."""
+
+FIRST_FRAME_SECONDS: Final = 60.0
+"""How long an accepted link may be silent before its first message; then it is closed."""
 
 TRACE_LENGTH: Final = 2_000
 """Messages that the process remembers, for people who ask what happened."""
+
+RETRY_FAILED: Final[Instant] = 10 * SECOND
+"""After which a timer whose turn failed falls due again."""
 
 RECONNECT_FIRST: Final = 0.1
 RECONNECT_LONGEST: Final = 2.0
@@ -91,6 +102,17 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+def allow_many_connections() -> None:
+    """Let this process open as many files as the system lets it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _connection_limit() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTION_LIMIT if files == resource.RLIM_INFINITY else max(1, min(CONNECTION_LIMIT, files - SPARE_FILES))
 
 
 class LiveRuntime:
@@ -148,6 +170,8 @@ class LiveRuntime:
         self._wake_at: Instant | None = None
         self._paused: set[_Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._limit = _connection_limit()
+        self._refused = 0
 
     def start(self) -> None:
         """Give the party its first turn."""
@@ -167,7 +191,7 @@ class LiveRuntime:
             The address cannot be listened on.
         """
         server = await self._loop.create_server(
-            lambda: _Connection(self, self._accepted_name(prefix), framing),
+            lambda: _Connection(self, self._accepted_name(prefix), framing, accepted=True),
             host,
             port,
             backlog=1024,
@@ -260,7 +284,10 @@ class LiveRuntime:
         return f"{prefix}:{self._life}-{self._accepted}"
 
     def _has_room(self) -> bool:
-        return len(self._links) < CONNECTION_LIMIT and not self._stopping
+        if len(self._links) < self._limit:
+            return not self._stopping
+        self._refused += 1
+        return False
 
     def _link_up(self, connection: _Connection) -> None:
         self._links[connection.name] = connection
@@ -317,6 +344,9 @@ class LiveRuntime:
             return
         for failure in failures:
             self._failure("event dropped", failure.error)
+            for key in failure.work.due:
+                # a timer guards what is pending: it falls due again
+                self._deadlines.set(key, now + RETRY_FAILED)
         if arrivals:
             end = time.perf_counter()
             record = self.service.record
@@ -404,9 +434,12 @@ class LiveRuntime:
         self._schedule()
 
     def _sweep(self) -> None:
-        oldest = time.monotonic() - HALF_FRAME_SECONDS
+        now = time.monotonic()
         for connection in list(self._links.values()):
-            connection.close_if_stuck(oldest)
+            connection.close_if_stuck(now - HALF_FRAME_SECONDS, now - FIRST_FRAME_SECONDS)
+        if self._refused:
+            log.warning("links refused", party=self.party.name, refused=self._refused, limit=self._limit)
+            self._refused = 0
         self._sweeper = self._loop.call_later(HALF_FRAME_SECONDS / 4, self._sweep)
 
     async def _keep_up(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
@@ -414,7 +447,7 @@ class LiveRuntime:
         while True:
             try:
                 _, connection = await self._loop.create_connection(lambda: _Connection(self, link, framing), host, port)
-            except OSError:
+            except (OSError, UnicodeError):  # the latter from host names that cannot be
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RECONNECT_LONGEST)
                 continue
@@ -426,13 +459,15 @@ class LiveRuntime:
 class _Connection(asyncio.Protocol):
     """One TCP connection: bytes to bodies and back."""
 
-    def __init__(self, runtime: LiveRuntime, name: LinkName, framing: Framing) -> None:
+    def __init__(self, runtime: LiveRuntime, name: LinkName, framing: Framing, *, accepted: bool = False) -> None:
         self.name = name
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._runtime = runtime
         self._framing = framing
         self._buffer = bytearray()
         self._half_since = 0.0
+        # who dials us has to speak first, whom we dial may be silent
+        self._silent_since = time.monotonic() if accepted else 0.0
         self._closing_since = 0.0
         self._is_paused = False
         self._transport: asyncio.Transport | None = None
@@ -469,6 +504,7 @@ class _Connection(asyncio.Protocol):
         elif bodies or not self._half_since:
             self._half_since = time.monotonic()
         if bodies:
+            self._silent_since = 0.0
             self._runtime._arrived(self, bodies)
 
     def send(self, bodies: list[bytes]) -> None:
@@ -510,11 +546,14 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def close_if_stuck(self, oldest: float) -> None:
+    def close_if_stuck(self, oldest: float, oldest_silent: float) -> None:
         if self._closing_since:
             # closed here, but the peer does not read the rest of what it is owed
             if self._closing_since < oldest:
                 self.abort()
         elif self._half_since and self._half_since < oldest and not self._is_paused:
             log.warning("link closed", link=self.name, reason="half a frame and no more")
+            self.close()
+        elif self._silent_since and self._silent_since < oldest_silent:
+            log.warning("link closed", link=self.name, reason="not a word since it came up")
             self.close()

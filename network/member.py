@@ -26,6 +26,12 @@ MAC_KEY: Final = "2"
 KEY_RESET_SECURITY: Final = {PIN_KEY: "1600000000000000", MAC_KEY: "2600000000000000"}
 """DE53 of a key reset: which key, and that it is a double-length 3DES key."""
 
+KEY_OVERLAP: Final[Instant] = 60 * SECOND
+"""How long a key that was replaced may still be met in messages on their way."""
+
+ECHO_INTERVAL: Final[Instant] = 60 * SECOND
+"""How often a member that is ready asks whether the switch still knows it."""
+
 SIGN_ON: Final = "001"
 SIGN_OFF: Final = "002"
 KEY_RESET: Final = "101"
@@ -49,7 +55,9 @@ class ZoneKeys(Row):
     changed_at: int
 
     def replace(self, which: str, block: str, now: Instant) -> None:
-        """Put a new PIN or MAC key in force and keep the one before it."""
+        """Put a new PIN or MAC key in force and keep the one before it; what was kept longer is dropped."""
+        if now > self.changed_at + KEY_OVERLAP:
+            self.old_pin_key = self.old_mac_key = None
         if which == PIN_KEY:
             self.pin_key, self.old_pin_key = block, self.pin_key
         else:
@@ -111,19 +119,41 @@ class OriginalData:
         )
 
 
-def pack_with_mac(message: Message, module: SecurityModule, key: KeyHandle) -> bytes:
-    """Pack an interbank message and put its MAC into DE128, which need not be set."""
-    message[128] = NO_MAC
+def pack_with_mac(message: Message, module: SecurityModule, key: KeyHandle, mac_input: bytes | None = None) -> bytes:
+    """Pack an interbank message and put its MAC into DE128, which need not be set.
+
+    Parameters
+    ----------
+    mac_input : bytes, optional
+        What `interbank_mac_input` gives for this message, where the caller has it already: a message that is passed
+        on has the same as it had when it came.
+    """
+    message.fields[128] = NO_MAC
     packed = INTERBANK.pack(message)
-    return packed[:-8] + module.interbank_mac(key, interbank_mac_input(message))
+    return packed[:-8] + module.interbank_mac(key, mac_input or interbank_mac_input(message))
 
 
-def mac_is_valid(message: Message, module: SecurityModule, zone: ZoneKeys, now: Instant, overlap: Instant) -> bool:
-    """Whether DE128 is right under the zone's MAC key, or under the one before it while that is still accepted."""
-    received = message.get(128)
+def mac_is_valid(
+    message: Message,
+    module: SecurityModule,
+    zone: ZoneKeys,
+    now: Instant,
+    overlap: Instant,
+    mac_input: bytes | None = None,
+) -> bool:
+    """Whether DE128 is right under the zone's MAC key, or under the one before it while that is still accepted.
+
+    Parameters
+    ----------
+    overlap : Instant
+        How long after a change of keys the one before is accepted.
+    mac_input : bytes, optional
+        What `interbank_mac_input` gives for this message, where the caller has it already.
+    """
+    received = message.fields.get(128)
     if zone.mac_key is None or not isinstance(received, bytes):
         return False
-    data = interbank_mac_input(message)
+    data = mac_input or interbank_mac_input(message)
     if module.verify_interbank_mac(module.load(zone.mac_key), data, received):
         return True
     if zone.old_mac_key is None or now > zone.changed_at + overlap:
@@ -142,7 +172,9 @@ class MemberSession:
     """A member's network management over its link to the switch.
 
     It signs on when the link is up, asks for both working keys, takes key resets, answers echoes, and tries again
-    while it is not ready. What it remembers is only the state of the link; keys live in the `ZoneKeys` row.
+    while it is not ready. When it is, it sends an echo now and then: a switch that has lost its session answers 77,
+    as it does when it is asked for keys, and the member signs on anew. What it remembers is only the state of the
+    link; keys live in the `ZoneKeys` row.
 
     Parameters
     ----------
@@ -207,7 +239,11 @@ class MemberSession:
 
     def due(self, turn: Turn) -> None:
         """The sign-on timer is due: try again what is still missing."""
-        if self.link is None or not self.wanted or self.ready:
+        if self.link is None or not self.wanted:
+            return
+        if self.ready:
+            self._request(turn, ECHO)
+            turn.timer((self.TIMER, self.switch_id), turn.now + ECHO_INTERVAL)
             return
         if not self.is_signed_on:
             self._request(turn, SIGN_ON)
@@ -241,7 +277,13 @@ class MemberSession:
         return True
 
     def _answered(self, turn: Turn, link: LinkName, message: Message) -> None:
-        if link == self.link and message.get(70) == SIGN_ON and message.get(39) == "00" and self.wanted:
+        if link != self.link or not self.wanted:
+            return
+        if message.get(39) == "77":
+            self.is_signed_on = False
+            self._fresh.clear()
+            turn.timer((self.TIMER, self.switch_id), turn.now + self._retry)
+        elif message.get(70) == SIGN_ON and message.get(39) == "00" and not self.is_signed_on:
             self.is_signed_on = True
             self._ask_for_keys(turn)
 
@@ -271,7 +313,7 @@ class MemberSession:
         self._fresh.add(which)
         turn.send(link, reset_with_mac(self._reply(message, "0810", "00"), self._module, key))
         if self.ready:
-            turn.timer((self.TIMER, self.switch_id), None)
+            turn.timer((self.TIMER, self.switch_id), turn.now + ECHO_INTERVAL)
 
     def _import(self, message: Message, zone: ZoneKeys, which: str) -> KeyHandle | None:
         cryptogram = key_in_reset(message)

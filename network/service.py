@@ -32,12 +32,14 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from network import ledger
 from network.framing import Framing
 from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
 from network.keys import SecurityModule, SecurityModuleError
-from network.live import LiveRuntime, Traced, run_loop
+from network.live import LiveRuntime, Traced, allow_many_connections, run_loop
 from network.party import CommandError, Json, Party, calm_collector, local_time
 from network.store import Row, Store, StoreError
 
@@ -45,6 +47,9 @@ COMMAND_SECONDS: Final = 90.0
 """How long a REST command may wait for its answer: longer than the longest message timeout."""
 
 MESSAGES_LIMIT: Final = 500
+
+REST_CONNECTIONS: Final = 200
+"""HTTP connections served at a time; more are answered 503."""
 
 PARENT_VARIABLE: Final = "FOURPARTY_PARENT"
 """Environment variable with the process id of who started this one and wants it to end with itself."""
@@ -166,6 +171,8 @@ def read_secret(path: Path) -> str:
         secret = path.read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not text") from error
     if not secret:
         raise ConfigurationError(f"{path} is empty")
     return secret
@@ -250,6 +257,12 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
 
     app = fastapi.FastAPI(title=f"fourparty {service.name}", lifespan=lifespan)
 
+    @app.exception_handler(fastapi.exceptions.RequestValidationError)
+    async def _malformed(_: fastapi.Request, error: fastapi.exceptions.RequestValidationError) -> JSONResponse:
+        # what was sent is not repeated: it may hold a PIN, a PAN or a key
+        detail = [{"loc": one["loc"], "msg": one["msg"], "type": one["type"]} for one in error.errors()]
+        return JSONResponse({"detail": detail}, 422)
+
     @app.exception_handler(CommandError)
     async def _refused(_: fastapi.Request, error: CommandError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 409)
@@ -302,7 +315,56 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
 
     for make in routes:
         app.include_router(make(service))
+    app.add_middleware(Guard, token=service.token)
     return app
+
+
+class Guard:
+    """Stands before everything: who shows no token is told so before a byte of the body is read.
+
+    What the token's holder sends is bounded in length and time.
+    """
+
+    OPEN: Final = frozenset(("/health", "/docs", "/openapi.json"))
+    LONGEST: Final = 65_536
+    SECONDS: Final = 10.0
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        refusal: tuple[int, str] | None = None
+        shown = headers.get(b"authorization", b"")
+        if scope["path"] not in self.OPEN and not hmac.compare_digest(shown, self._expected):
+            refusal = 401, "show the operator token as a bearer token"
+        elif not length.isdigit() or int(length) > self.LONGEST:
+            refusal = 413, f"a request has at most {self.LONGEST} bytes"
+        if refusal is not None:
+            headers_sent = {"Connection": "close", "WWW-Authenticate": "Bearer"}
+            await JSONResponse({"detail": refusal[1]}, refusal[0], headers_sent)(scope, receive, send)
+            return
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            if taken < 0:  # the body has come: what follows is only the client's going
+                return await receive()
+            message = await asyncio.wait_for(receive(), self.SECONDS)
+            taken += len(message.get("body", b""))
+            if taken > self.LONGEST:
+                raise fastapi.HTTPException(413, f"a request has at most {self.LONGEST} bytes")
+            if not message.get("more_body"):
+                taken = -1
+            return message
+
+        await self.app(scope, bounded, send)
 
 
 def _described(one: Traced, terminal: str | None) -> dict[str, Json] | None:
@@ -329,6 +391,7 @@ def _described(one: Traced, terminal: str | None) -> dict[str, Json] | None:
 def configure_logging(level: str) -> None:
     """One line an event on stderr: JSON, or for people on a terminal."""
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    logging.basicConfig(handlers=[_OneLine()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -339,6 +402,17 @@ def configure_logging(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class _OneLine(logging.Handler):
+    """What libraries log, as an event of one line: of an exception its kind only, as its text may hold secrets."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it."""
+        kind = record.exc_info[0] if record.exc_info else None
+        log.warning(
+            "library", source=record.name, said=record.getMessage().strip(), error=kind.__name__ if kind else None
+        )
 
 
 def bind(address: Address) -> socket.socket:
@@ -367,12 +441,47 @@ def _cannot_listen(address: Address, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"cannot listen on {address}: {reason}")
 
 
+class _ImpatientHttp(H11Protocol):
+    """HTTP whose requests must have come whole, head and all, within `Guard.SECONDS`."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_a_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_a_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _wait_for_a_request(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(Guard.SECONDS, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.close()
+
+
 class RestThread:
     """The REST interface on a thread and a loop of its own."""
 
     def __init__(self, app: fastapi.FastAPI, listening: socket.socket) -> None:
         configuration = uvicorn.Config(
-            app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            app,
+            http=_ImpatientHttp,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            limit_concurrency=REST_CONNECTIONS,
         )
         self._server = uvicorn.Server(configuration)
         self._listening = listening
@@ -420,6 +529,7 @@ def run(
     try:
         party = make_party(module)
         listening = bind(Address.parse(settings.api))
+        allow_many_connections()
         return run_loop(_serve(party, store, module, token, listening, listen, dial, routes, prepare))
     finally:
         store.close()
@@ -457,6 +567,8 @@ async def _serve(
             await runtime.listen(one.prefix, *one.address, one.framing)
         except OSError as error:
             raise _cannot_listen(one.address, error) from error
+        except UnicodeError as error:
+            raise ConfigurationError(f"cannot listen on {one.address}: no such host name") from error
     for other in dial:
         runtime.dial(other.link, *other.address, other.framing)
     service = Service(party.name, store, module, token, runtime.ask, runtime)

@@ -19,6 +19,7 @@ import simpy
 from network.deadlines import Deadlines
 from network.durations import Durations
 from network.party import (
+    SECOND,
     Command,
     CommandError,
     Failure,
@@ -36,6 +37,9 @@ from network.store import Store, UnitOfWork
 
 Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
 """What answers on a local link (a card on its reader, a PIN pad): given a request and where to put the answer."""
+
+RETRY_FAILED: Final[Instant] = 10 * SECOND
+"""After which a timer whose turn failed falls due again."""
 
 TURN_LIMIT: Final = 1024
 """Most events in one turn."""
@@ -265,6 +269,10 @@ class Node:
         self.events += len(work)
         committed: list[Turn] = []
         failures = take_turn(self.party, now, self._random, self._unit, work, committed.append)
+        for failure in failures:
+            for key in failure.work.due:
+                # a timer guards what is pending: it falls due again
+                self._deadlines.set(key, now + RETRY_FAILED)
         self.failures.extend(failures)
         self.failure_count += len(failures)
         duration = (self.cost.turn + self.cost.event * len(work)) / 1_000_000

@@ -30,7 +30,7 @@ from network.durations import Durations
 from network.framing import TERMINAL_FRAMING
 from network.keys import Algorithm, KeyUsage, SecurityModule
 from network.live import LiveRuntime, real_now, run_loop
-from network.party import calm_collector
+from network.party import SECOND, calm_collector
 from network.service import Address
 from network.store import Store, sqlite_url
 from scenarios import books, demo, embedded
@@ -133,11 +133,13 @@ async def phone_host(
 
 def _install(store: Store, module: SecurityModule, terminals: list[dict[str, Any]]) -> None:
     unit = store.unit_of_work()
+    # a batch that no earlier run on these terminals has used: their trace numbers begin again at one
+    batch = real_now() // SECOND % 999_999 + 1
     for terminal in terminals:
         tmk = module.import_clear(
             KeyUsage.KEY_ENCRYPTION, Algorithm.TDES_DOUBLE, bytes.fromhex(terminal["tmk"]), "terminal master key"
         )
-        install_terminal(unit, module, terminal["terminal_id"], terminal["merchant_id"], tmk)
+        install_terminal(unit, module, terminal["terminal_id"], terminal["merchant_id"], tmk, batch=batch)
     unit.commit()
 
 

@@ -65,7 +65,6 @@ class Card:
     chip: Chip = field(repr=False)
     pin: str = field(repr=False)
     name: str
-    in_use: bool = False
 
 
 @dataclass
@@ -74,6 +73,7 @@ class Phone:
 
     stage: Stage = field(repr=False)
     terminal_id: str
+    is_busy: bool = False
 
     def collect(self, fen: int, card: Card, *, pin: str | None = None, typing: float = 0.0) -> simpy.Process:
         """Take a payment of `fen` with `card`; the event's value is the receipt.
@@ -93,6 +93,9 @@ class Phone:
 
     def _payment(self, name: str, fen: int, card: Card, pin: str, typing: float) -> Process:
         stage = self.stage
+        if self.is_busy:
+            raise RuntimeError(f"phone {self.terminal_id} takes one payment at a time: wait for the last one's receipt")
+        self.is_busy = True
         done = stage.env.event()
         human = 0.0
 
@@ -121,6 +124,7 @@ class Phone:
         result = yield done
         stage.host.detach(f"reader:{self.terminal_id}")
         stage.host.detach(f"pinpad:{self.terminal_id}")
+        self.is_busy = False
         receipt = _receipt(result, self.terminal_id, fen)
         if name == "sale":
             now = stage.env.now

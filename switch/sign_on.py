@@ -117,7 +117,7 @@ class MemberLinks:
         """
         session = self.sessions.get(member_id)
         zone = turn.store.find(ZoneKeys, "zone", member_id)
-        if session is None or zone is None or zone.mac_key is None:
+        if session is None or not session.ready or zone is None or zone.mac_key is None:
             return False
         message.header = session.header
         turn.send(session.link, self._zones.seal(zone, message, mac_input or interbank_mac_input(message)))
@@ -176,25 +176,33 @@ class MemberLinks:
     def _request(self, turn: Turn, link: LinkName, member_id: str, message: Message) -> None:
         code = message.get(70)
         if code == SIGN_ON:
-            self._sign_on(turn, link, member_id)
-            self._reply(turn, link, message, "0830", "00")
+            signed_on = self._sign_on(turn, link, member_id)
+            self._reply(turn, link, message, "0830", "00" if signed_on else "94")
         elif code == SIGN_OFF:
             if self.session(member_id, link) is not None:
                 self._remember()
                 self._end(turn, member_id)
             self._reply(turn, link, message, "0830", "00")
         elif code == ECHO:
-            self._reply(turn, link, message, "0830", "00")
+            # a member that takes itself for signed on learns from 77 that it is not
+            self._reply(turn, link, message, "0830", "00" if self.session(member_id, link) is not None else "77")
         elif code == KEY_RESET:
             self._key_asked(turn, link, member_id, message)
         else:
             self._reply(turn, link, message, "0830", "40")
 
-    def _sign_on(self, turn: Turn, link: LinkName, member_id: str) -> None:
+    def _sign_on(self, turn: Turn, link: LinkName, member_id: str) -> bool:
+        """Sign a member on over a link; False when it is, with keys, over another link that is up.
+
+        A sign-on proves nothing; keys do, since they come under the zone master key. So nobody who only says that
+        it is the member takes its session away.
+        """
         # A repeated sign-on changes nothing: it may be a copy that was long on its way, and the keys that came
         # over this link are still good. A member that lost its own asks for new ones.
         if self.session(member_id, link) is not None:
-            return
+            return True
+        if self.ready(member_id) is not None:
+            return False
         self._remember()
         if member_id in self.sessions:
             self._end(turn, member_id)
@@ -204,6 +212,7 @@ class MemberLinks:
         # The member asks for its keys. Should its requests be lost, it gets them all the same.
         for which in BOTH_KEYS:
             self._await_key(turn, member_id, which)
+        return True
 
     def _end(self, turn: Turn, member_id: str) -> None:
         del self.sessions[member_id]

@@ -37,14 +37,15 @@ _CONDITIONS_NOT_SATISFIED: Final = b"\x69\x85"
 
 # Order of DOMAIN.md 2, element 55, with the size of each value, which is checked or made so before; 0 of those that
 # vary. 9F63 goes along when the card has it.
-_FIELD55_SIZES: Final = {
-    **{"9F26": 8, "9F27": 1, "9F10": 0, "9F37": 4, "9F36": 2, "95": 5, "9A": 3, "9C": 1, "9F02": 6, "5F2A": 2},
-    **{"82": 2, "9F1A": 2, "9F03": 6, "9F33": 3, "9F34": 3, "9F35": 1, "9F1E": 8, "84": 0, "9F09": 2, "9F41": 4},
-}
-_FIELD55_FORMAT: Final = b"".join(
-    tlv.encode(tag, bytes(size))[:-size] + b"%b" if size else b"%b" for tag, size in _FIELD55_SIZES.items()
+_FIELD55_OBJECTS: Final = (
+    *(("9F26", 8), ("9F27", 1), ("9F10", 0), ("9F37", 4), ("9F36", 2), ("95", 5), ("9A", 3), ("9C", 1), ("9F02", 6)),
+    *(("5F2A", 2), ("82", 2), ("9F1A", 2), ("9F03", 6), ("9F33", 3), ("9F34", 3), ("9F35", 1), ("9F1E", 8)),
+    *(("84", 0), ("9F09", 2), ("9F41", 4)),
 )
-_field55_values = itemgetter(*_FIELD55_SIZES)
+_FIELD55_FORMAT: Final = b"".join(
+    tlv.encode(tag, bytes(size))[:-size] + b"%b" if size else b"%b" for tag, size in _FIELD55_OBJECTS
+)
+_field55_values = itemgetter(*(tag for tag, _ in _FIELD55_OBJECTS))
 
 _ARQC_INFORMATION: Final = CardOutcome.ARQC.cryptogram_information
 
@@ -247,7 +248,7 @@ def _field55(values: dict[str, bytes], iad: bytes, file_name: bytes, product: by
     """Write element 55; of `values` those whose size varies become whole objects."""
     values["9F10"] = tlv.encode("9F10", iad)
     values["84"] = tlv.encode("84", file_name)
-    field55 = _FIELD55_FORMAT % _field55_values(values)
+    field55: bytes = _FIELD55_FORMAT % _field55_values(values)
     if product:
         field55 += tlv.encode("9F63", product)
     if len(field55) > MAX_FIELD55:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Literal, Protocol
 
-from network.iso8583.compiler import GIVES_UP, Packer, Unpacker, compile_pack, compile_unpack
+from network.iso8583.compiler import GIVES_UP, Packer, Unpacker
 from network.iso8583.errors import DecodeError, EncodeError, Fault
 from network.iso8583.field import Coding, Field
 from network.iso8583.header import Header
 from network.iso8583.interpreter import read_digits, read_element, write_digits, write_element
 from network.iso8583.message import Message, Value
+from network.iso8583.pack_compiler import compile_pack
 from network.iso8583.text import from_ebcdic, to_ebcdic
+from network.iso8583.unpack_compiler import compile_unpack
 
 BitmapCoding = Literal["binary", "hex", "ebcdic-hex"]
 
@@ -160,16 +162,14 @@ class Dialect:
             If an element is unknown to the dialect or its value does not fit its format.
         """
         fields = message.fields
-        key = tuple(fields)
-        packer = self._packers.get(key)
-        if packer is not None and not message.padding:
+        if not message.padding:
             try:
-                body = packer(fields, self._mtis[message.mti])
+                body = self._packers[tuple(fields)](fields, self._mtis[message.mti])
+                if body is not None:
+                    return body
             except GIVES_UP:
-                body = None
-            if body is not None:
-                return body
-        return self._pack_slowly(message, key)
+                pass
+        return self._pack_slowly(message, tuple(fields))
 
     def _unpack_slowly(self, body: bytes, header: Header | None, start: int) -> Message:
         message: Message | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]")
 _NO_CONTROL = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
@@ -18,13 +19,7 @@ def decode_text(raw: bytes, charset: str) -> str | bytes:
         return raw
     if raw.isascii():
         return raw.decode("ascii")
-    try:
-        value = raw.decode(charset)
-        if (value.isprintable() or not _CONTROL.search(value)) and value.encode(charset) == raw:
-            return value
-    except UnicodeError:
-        pass
-    return raw
+    return _decode_foreign(raw, charset)
 
 
 def encode_text(value: str, charset: str) -> bytes | None:
@@ -49,7 +44,7 @@ def widen(value: str | bytes, charset: str) -> str:
         return value.decode("latin-1")
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError("not printable text")
-    return value if value.isascii() else value.encode(charset).decode("latin-1")
+    return value if value.isascii() else _widen_foreign(value, charset)
 
 
 def from_ebcdic(raw: bytes) -> str:
@@ -66,3 +61,20 @@ def to_ebcdic(value: str) -> bytes:
         A character has no place in the code page.
     """
     return value.encode("cp037").translate(_EXCHANGED)
+
+
+# Text beyond ASCII is the names and places of merchants and replies in fixed words, which come again and again.
+@lru_cache(maxsize=1024)
+def _decode_foreign(raw: bytes, charset: str) -> str | bytes:
+    try:
+        value = raw.decode(charset)
+        if (value.isprintable() or not _CONTROL.search(value)) and value.encode(charset) == raw:
+            return value
+    except UnicodeError:
+        pass
+    return raw
+
+
+@lru_cache(maxsize=1024)
+def _widen_foreign(value: str, charset: str) -> str:
+    return value.encode(charset).decode("latin-1")

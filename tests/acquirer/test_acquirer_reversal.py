@@ -193,3 +193,27 @@ def test_a_reversal_after_a_sign_on_finds_the_original_of_the_session_before(bed
     bed.sign_on(terminal)
     assert bed.ask(terminal, terminal.reversal(stan))[0].fields[39] == "00"
     assert bed.balances() == {}
+
+
+def test_a_suspended_terminal_may_still_take_back(bed: Bed, terminal: Terminal) -> None:
+    sale = bed.pay(terminal, terminal.sale())
+    bed.command("suspend_terminal", terminal_id=terminal.terminal_id)
+    bed.command("suspend_merchant", merchant_id=MERCHANT)
+    assert bed.ask(terminal, terminal.reversal(sale.text(11)))[0].fields[39] == "00"
+    assert bed.balances() == {}
+
+
+def test_after_a_new_sign_on_a_number_may_be_another_sales(bed: Bed, terminal: Terminal) -> None:
+    """The old sale of that number stays; the one that is meant, which has not come, is barred."""
+    stan = bed.pay(terminal, terminal.sale()).text(11)
+    bed.sign_on(terminal)
+    before = bed.balances()
+    late = terminal.sale(amount=1200, de11=stan)
+    assert bed.ask(terminal, terminal.reversal(stan, amount=1200))[0].fields[39] == "25"
+    assert bed.balances() == before
+    assert bed.ask(terminal, late)[0].fields[39] == "25"
+    assert bed.balances() == before
+    # of the same number and amount, but another card
+    other = "6222020000000000005"
+    assert bed.ask(terminal, terminal.reversal(stan, de2=other))[0].fields[39] == "25"
+    assert bed.balances() == before

@@ -248,11 +248,11 @@ def test_the_order_of_checks(bed: Bed, terminal: Terminal) -> None:
     wrong[-1] ^= 1
     bed.command("suspend_terminal", terminal_id=terminal.terminal_id)
     bed.command("suspend_merchant", merchant_id=MERCHANT)
-    assert bed.ask(terminal, bytes(wrong))[0].fields[39] == "58"
-    bed.command("activate_terminal", terminal_id=terminal.terminal_id)
-    assert bed.ask(terminal, bytes(wrong))[0].fields[39] == "03"
-    bed.command("activate_merchant", merchant_id=MERCHANT)
     assert bed.ask(terminal, bytes(wrong))[0].fields[39] == "A0"
+    assert bed.ask(terminal, body)[0].fields[39] == "58"
+    bed.command("activate_terminal", terminal_id=terminal.terminal_id)
+    assert bed.ask(terminal, body)[0].fields[39] == "03"
+    bed.command("activate_merchant", merchant_id=MERCHANT)
     assert bed.ask(terminal, body)[0].fields[39] == "12"
     assert bed.ask(terminal, terminal.sale(de4="000000000000", de22=None))[0].fields[39] == "30"
     assert bed.ask(terminal, terminal.sale(de4="000000000000"))[0].fields[39] == "13"

@@ -179,10 +179,11 @@ def test_before_there_is_a_mac_key_nothing_financial_is_answered(bed: Bed) -> No
     assert bed.party.dropped["no MAC key yet"] == 1
 
 
-def test_a_request_of_another_kind_is_not_supported(bed: Bed) -> None:
+@pytest.mark.parametrize(("mti", "answer"), [("0100", "0110"), ("0220", "0230")])
+def test_a_request_of_another_kind_is_not_supported(bed: Bed, mti: str, answer: str) -> None:
     fields = bed.new_card().fields(100)
-    (reply,) = bed.ask(bed.seal("0100", fields))
-    assert (reply.mti, reply[39]) == ("0110", "40")
+    (reply,) = bed.ask(bed.seal(mti, fields))
+    assert (reply.mti, reply[39]) == (answer, "40")
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

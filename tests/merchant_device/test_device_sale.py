@@ -4,6 +4,7 @@ import pytest
 from device_bed import ARPC, MERCHANT_ID, PAN, PIN, TERMINAL_ID, TRACK2, Bed, ScriptedCard
 
 from merchant_device.configuration import Configuration
+from merchant_device.tables import Sale
 from network.emv import tlv
 from network.iso8583 import TERMINAL
 
@@ -304,6 +305,25 @@ def test_many_phones_share_turns():
     assert [receipt["amount"] for receipt in receipts] == [100 + n for n in range(40)]
     assert len(bed.sales()) == 40
     assert not bed.failures
+
+
+@pytest.mark.parametrize("code", ["00", "51"])
+def test_a_sale_that_ends_with_its_answer_does_not_read_its_row(code, monkeypatch):
+    bed = Bed()
+    bed.settle()
+    bed.acquirer.code = code
+    load, read = bed.unit.load, []
+
+    def watched(row, column, keys):
+        keys = list(keys)
+        read.extend(keys if row is Sale else ())
+        return load(row, column, keys)
+
+    monkeypatch.setattr(bed.unit, "load", watched)
+    bed.ask("sale", amount=150_000)
+    assert not read
+    (sale,) = bed.sales()
+    assert (sale.status, sale.rrn) == ("approved" if code == "00" else "declined", "600210000002")
 
 
 def test_nothing_clear_is_stored(tmp_path):

@@ -143,6 +143,7 @@ def test_a_card_asks_its_issuer_and_the_cryptogram_is_right() -> None:
     assert list(chip_data)[:14] == ALWAYS
     assert {"9F34", "9F35", "9F1E", "84", "9F09", "9F41"} == set(list(chip_data)[14:])
     assert len(outcome.field55) <= 255
+    assert outcome.field55 == tlv.encode_all(chip_data)
     assert chip_data["9F27"] == b"\x80"
     assert chip_data["9F02"].hex() == "000000001250"
     assert chip_data["9F41"].hex() == "00000007"

@@ -13,6 +13,8 @@ from network.iso8583 import INTERBANK, InterbankHeader, Message, interbank_mac_i
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.member import (
     ECHO,
+    ECHO_INTERVAL,
+    KEY_OVERLAP,
     KEY_RESET,
     KEY_RESET_SECURITY,
     MAC_KEY,
@@ -193,7 +195,7 @@ def test_sign_on_from_link_to_ready(member: Member, switch: Switch) -> None:
         assert isinstance(mac, bytes)
         assert switch.module.verify_key_reset_mac(key, interbank_mac_input(reply), mac)
     assert member.session.ready
-    assert member.timer is None
+    assert member.timer == member.now + ECHO_INTERVAL
     # both ends hold the same keys
     assert member.zone.pin_key is not None
     assert member.zone.mac_key is not None
@@ -257,8 +259,33 @@ def test_what_is_missing_is_asked_for_again(member: Member, switch: Switch) -> N
     assert requests(member.turn(member.session.due)) == ASKS[1:]
     key, cryptogram = switch.key(MAC_KEY)
     member.take(switch.reset(MAC_KEY, key, cryptogram))
-    assert member.turn(member.session.due) == []
-    assert member.timer is None
+    # ready: now and then an echo
+    assert [message[70] for _, message in member.turn(member.session.due)] == [ECHO]
+    assert member.timer == member.now + ECHO_INTERVAL
+
+
+@pytest.mark.parametrize("code", [ECHO, KEY_RESET])
+def test_a_switch_that_has_lost_the_session_is_signed_on_to_anew(member: Member, switch: Switch, code: str) -> None:
+    sign_on(member, switch)
+    ((_, request),) = member.turn(member.session.due)
+    request[70] = code
+    assert member.take(answer(switch, request, "77")) == []
+    assert not member.session.ready
+    assert member.timer == member.now + 5 * SECOND
+    ((_, again),) = member.turn(member.session.due)
+    assert again[70] == SIGN_ON
+
+
+def test_an_old_key_does_not_come_back_to_life(member: Member, switch: Switch) -> None:
+    sign_on(member, switch)
+    first = member.zone.mac_key
+    key, cryptogram = switch.key(MAC_KEY)
+    member.take(switch.reset(MAC_KEY, key, cryptogram))
+    assert member.zone.old_mac_key == first
+    member.now += KEY_OVERLAP + 1
+    key, cryptogram = switch.key(PIN_KEY)
+    member.take(switch.reset(PIN_KEY, key, cryptogram))
+    assert member.zone.old_mac_key is None
 
 
 @pytest.mark.parametrize("code", ["77", "91", "96"])
@@ -470,6 +497,17 @@ def test_a_mac_covers_the_message(member: Member, switch: Switch) -> None:
     for mac in (packed[-8:-1] + bytes([packed[-1] ^ 1]), b"\0" * 8, packed[-8:].lower().replace(b"0", b"o")):
         changed = INTERBANK.unpack(packed[:-8] + mac)
         assert not mac_is_valid(changed, member.module, member.zone, NOW, 0)
+
+
+def test_a_ready_mac_input_stands_for_the_message(member: Member, switch: Switch) -> None:
+    key = sign_on(member, switch)[MAC_KEY]
+    ready = interbank_mac_input(sale())
+    packed = pack_with_mac(sale(), switch.module, key, ready)
+    assert packed == pack_with_mac(sale(), switch.module, key)
+    valid = INTERBANK.unpack(packed)
+    assert mac_is_valid(valid, member.module, member.zone, NOW, 0, ready)
+    assert not mac_is_valid(valid, member.module, member.zone, NOW, 0, ready[:-1])
+    assert not mac_is_valid(INTERBANK.unpack(packed[:-8] + b"0" * 8), member.module, member.zone, NOW, 0, ready)
 
 
 def test_no_mac_and_no_key_are_not_valid(member: Member, switch: Switch) -> None:

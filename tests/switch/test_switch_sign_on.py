@@ -118,13 +118,25 @@ def test_a_repeated_sign_on_changes_nothing(world: World) -> None:
     assert same_keys(world)
 
 
-def test_a_sign_on_over_another_link_rebinds(world: World) -> None:
-    world.peers["member:2"] = world.acquirer
-    world.acquirer.lost()
+def test_a_sign_on_over_another_link_waits_for_the_first_to_end(world: World) -> None:
+    """Whoever says that it is the member does not take its session away; the member itself signs on again."""
     world.acquirer.link = "member:2"
-    world.sign_on(world.acquirer)
-    world.exchange(links=[LinkChange("member:1", False)])
+    ((link, body),) = world.turn((world.acquirer, request(world, {70: "001"})))
+    assert (link, INTERBANK.unpack(body)[39]) == ("member:2", "94")
+    world.acquirer.link = "member:1"
     assert same_keys(world)
+    world.exchange(links=[LinkChange("member:1", False)])
+    world.peers["member:2"] = world.acquirer
+    world.sign_on(world.acquirer)
+    assert same_keys(world)
+
+
+def test_an_echo_tells_a_member_whether_it_is_known(world: World) -> None:
+    for signed_on, code in ((True, "00"), (False, "77")):
+        if not signed_on:
+            world.turn((world.acquirer, request(world, {70: "002"})))
+        ((_, body),) = world.turn((world.acquirer, request(world, {70: "301"})))
+        assert INTERBANK.unpack(body)[39] == code
 
 
 def test_keys_are_reset_at_an_operators_word_and_old_ones_hold_for_a_while(world: World) -> None:
