@@ -72,7 +72,7 @@ class Issuer:
         self._overlap = round(configuration.key_overlap * SECOND)
         # destination and source as they stand in the header of what the switch sends
         self._envelope = self.session.header.reply().raw[6:28]
-        self._links: list[LinkName] = []
+        self._links: dict[LinkName, None] = {}  # in the order in which they came up
         self._session_changed = False
         self._sign_on_again = False
 
@@ -88,9 +88,9 @@ class Issuer:
             self._recover_session(turn)
         for change in turn.link_changes:
             if change.up:
-                self._links.append(change.link)
-            elif change.link in self._links:
-                self._links.remove(change.link)
+                self._links[change.link] = None
+            else:
+                self._links.pop(change.link, None)
             self.session.changed(turn, change, speaks_first=self.configuration.dials)
         if turn.inbox:
             self._take_messages(turn, zone)
@@ -248,7 +248,7 @@ class Issuer:
         return self._desk.obey(turn, command)
 
     def _manage_session(self, turn: Turn, name: str) -> Json:
-        link = self.session.link or (self._links[-1] if self._links else None)
+        link = self.session.link or next(reversed(self._links), None)
         if link is None:
             raise CommandError("there is no link to the switch")
         self._session_changed = True

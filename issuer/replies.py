@@ -74,6 +74,10 @@ class Replies:
         return reply_mti, reply
 
 
+MAX_DE54: Final = 999_999_999_999
+"""The largest amount that an entry of DE54 holds, in fen."""
+
+
 def balances(account_type: str, currency: str, ledger: int, available: int) -> str:
     """DE54: ledger balance (01) and available balance (02), 20 characters each.
 
@@ -84,8 +88,10 @@ def balances(account_type: str, currency: str, ledger: int, available: int) -> s
     currency : str
         Three digits.
     ledger, available : int
-        Fen; below zero the sign is D.
+        Fen; below zero the sign is D. More than twelve digits hold is told as twelve nines.
     """
+    if max(abs(ledger), abs(available)) > MAX_DE54:
+        ledger, available = (max(-MAX_DE54, min(MAX_DE54, amount)) for amount in (ledger, available))
     return (
         f"{account_type}01{currency}{'D' if ledger < 0 else 'C'}{abs(ledger):012d}"
         f"{account_type}02{currency}{'D' if available < 0 else 'C'}{abs(available):012d}"

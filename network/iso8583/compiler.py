@@ -34,7 +34,7 @@ TRACK_TEXT: Final = alphabet(TRACK_CHARACTERS.encode("ascii"))
 """The alphabet of track data written as characters."""
 
 
-def run(source: str, names: dict[str, object]) -> object:
+def compiled(source: str, names: dict[str, object]) -> object:
     """The function ``f`` that `source` defines, with `names` as its globals."""
     exec(source, names)  # noqa: S102 - the source is made from the dialect's table alone, never from a message
     return names["f"]

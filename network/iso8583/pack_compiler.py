@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 from typing import cast
 
-from network.iso8583.compiler import PRINTABLE, TRACK_TEXT, Packer, run
+from network.iso8583.compiler import PRINTABLE, TRACK_TEXT, Packer, compiled
 from network.iso8583.field import Field
 from network.iso8583.interpreter import SIGNS
 from network.iso8583.text import to_ebcdic, widen
@@ -20,7 +20,7 @@ from network.iso8583.text import to_ebcdic, widen
 def compile_pack(fields: Sequence[Field], bitmap: bytes, charset: str) -> Packer:
     """Code that writes `fields` (none of them filled): it is given values in exactly this order, and the MTI."""
     writer = _Pack(fields, bitmap, charset)
-    return cast(Packer, run(writer.source(), writer.names))
+    return cast(Packer, compiled(writer.source(), writer.names))
 
 
 class _Pack:

@@ -14,7 +14,7 @@ from functools import cache, partial
 from itertools import accumulate
 from typing import cast
 
-from network.iso8583.compiler import PRINTABLE, TRACK_TEXT, Unpacker, alphabet, run
+from network.iso8583.compiler import PRINTABLE, TRACK_TEXT, Unpacker, alphabet, compiled
 from network.iso8583.field import Field
 from network.iso8583.interpreter import SIGNS, TRACK_CHARACTERS
 from network.iso8583.text import decode_text, from_ebcdic
@@ -38,7 +38,7 @@ _SHORT_TEXT = 15
 def compile_unpack(fields: Sequence[Field], start: int, charset: str) -> Unpacker:
     """Code that reads `fields` (none of them filled) from a body at offset `start`: values by number, or None."""
     writer = _Unpack(fields, start, charset)
-    return cast(Unpacker, run(writer.source(), writer.names))
+    return cast(Unpacker, compiled(writer.source(), writer.names))
 
 
 class _Unpack:

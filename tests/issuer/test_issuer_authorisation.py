@@ -417,3 +417,9 @@ def test_replies_repeat_what_the_request_said(bed: Bed) -> None:
     for element in (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49):
         assert reply[element] == fields[element]
     assert isinstance(reply, Message)
+
+
+def test_a_balance_beyond_twelve_digits_is_told_as_nines() -> None:
+    from issuer.replies import balances
+
+    assert balances("10", "156", 10**12, -(10**13)) == "1001156C999999999999" + "1002156D999999999999"

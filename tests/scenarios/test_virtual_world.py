@@ -150,6 +150,7 @@ def selling(stage: Stage, random: Random) -> Process:
 def one_phone(stage: Stage, phone: object, card: object, random: Random) -> Process:
     while stage.is_open:
         yield phone.collect(random.randrange(100, 9000), card) | stage.env.timeout(8.0)  # type: ignore[attr-defined]
+        phone.is_busy = False  # type: ignore[attr-defined] # whoever waits no longer has seen it start anew
         yield stage.env.timeout(random.uniform(0.1, 0.5))
 
 

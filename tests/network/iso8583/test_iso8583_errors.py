@@ -41,6 +41,7 @@ DECODE = [
     ("no TPDU", TU, "60000300", None, 4, "11 bytes, 4 are here", None),
     ("within, after a header", TU, "6000030000603100310100" + "0200" + bits(3) + "0000", 3, 21, "3 bytes expected", []),
     ("short header", IU, HEADER[:60], None, 30, "46 bytes, 30 are here", None),
+    ("short, and says so", IU, "2e02" + text("0020") + "30" * 14, None, 20, "46 bytes, 20 are here", None),
     ("header length", IU, "2f" + HEADER[2:] + "00" * 10, None, 0, "header length is 47", None),
     ("header version", IU, "2e03" + HEADER[4:] + "00" * 10, None, 1, "version 0x03 is unknown", None),
     ("total not digits", IU, "2e02" + text("00x6") + HEADER[12:] + "00" * 10, None, 2, "not four digits", None),

@@ -70,9 +70,15 @@ def test_a_chain_starts_every_message_afresh(lengths: list[int], algorithm: Algo
             expected += value
         assert chain.encrypt(data) == expected
         assert chain.last_block(data) == value
+        assert chain.last_number(data + b"not this", len(data)) == int.from_bytes(value)
         for wrong in (b"", data[:-1], data + b"1"):
             with pytest.raises(ValueError, match="whole blocks"):
                 chain.encrypt(wrong)
+            with pytest.raises(ValueError, match="whole blocks"):
+                chain.last_number(wrong, len(wrong))
+        for end in (-block, len(data) + block):
+            with pytest.raises(ValueError, match="whole blocks"):
+                chain.last_number(data, end)
 
 
 def test_parity() -> None:
@@ -150,6 +156,15 @@ def test_dropped_keys_are_opened_again() -> None:
     assert len(module._handles) == 4
     with pytest.raises(ValueError, match="cache_size"):
         SecurityModule(bytes(16), random.Random(1), cache_size=0)
+
+
+def test_a_full_store_drops_its_oldest_keys() -> None:
+    module = SecurityModule(bytes(16), random.Random(1), cache_size=16)
+    handles = [module.load(module.generate(KeyUsage.MAC_ALGORITHM_3, Algorithm.TDES_DOUBLE)) for _ in range(16)]
+    assert list(module._slots) == handles
+    handles.append(module.load(module.generate(KeyUsage.MAC_ALGORITHM_3, Algorithm.TDES_DOUBLE)))
+    assert list(module._slots) == handles[2:]
+    assert list(module._handles.values()) == handles[2:]
 
 
 def test_a_handle_survives_pickling_without_its_key(module: SecurityModule) -> None:
