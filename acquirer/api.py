@@ -15,7 +15,7 @@ from acquirer.tables import Advice, Merchant, Terminal, Transaction
 from network.iso8583 import RESPONSE_CODES
 from network.ledger import LedgerAccount
 from network.party import Instant, Json, local_time
-from network.service import Service
+from network.rest import Service
 
 MOST: Final = 500
 """Most rows that a query gives."""

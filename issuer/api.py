@@ -19,7 +19,7 @@ from network.iso8583 import mask_pan
 from network.keys import KeyHandle, SecurityModule
 from network.ledger import LedgerAccount
 from network.party import Json
-from network.service import Service
+from network.rest import Service
 from network.store import Store
 
 AUTHORISATIONS_LIMIT: Final = 500

@@ -13,7 +13,8 @@ from merchant_device.party import MerchantDevice
 from merchant_device.tables import TABLES, Phone
 from network.framing import TERMINAL_FRAMING
 from network.live import LiveRuntime
-from network.service import Address, Routes, ServiceSettings, load_settings, main, run
+from network.rest import Routes
+from network.service import Address, ServiceSettings, load_settings, main, run
 
 
 class DeviceSettings(ServiceSettings):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from merchant_device.kernel.configuration import MAX_AMOUNT
 from merchant_device.tables import Phone, Sale
 from network.party import Json
-from network.service import Service
+from network.rest import Service
 
 SALES_LIMIT: Final = 500
 TERMINALS_LIMIT: Final = 10_000

@@ -24,7 +24,8 @@ from network.iso8583 import RESPONSE_CODES
 from network.ledger import Money
 from network.live import LiveRuntime, real_now
 from network.party import CommandError, Json
-from network.service import ConfigurationError, Routes, Service, load_settings
+from network.rest import Routes, Service
+from network.service import ConfigurationError, load_settings
 from scenarios import console as screen
 from scenarios import demo
 from scenarios.processes import RunningNetwork

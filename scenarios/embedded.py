@@ -91,7 +91,7 @@ def _make_data(folder: Path, cards: int, free_terminals: int) -> None:
                 "tmk": terminal.tmk,
                 "free": terminal.free,
             }
-            for terminal in data.terminals
+            for terminal in sorted(data.terminals, key=lambda terminal: not terminal.free)
         ],
         "cards": [card.published() for card in data.cards],
         "operator_token": read_secret(folder / "operator.token"),

@@ -102,7 +102,9 @@ async def phone_host(
     if len(free) < phones:
         raise NetworkError(f"the network has {len(free)} free terminals, {phones} are wanted: choose fewer --phones")
     module = SecurityModule(os.urandom(32), SystemRandom())
-    _install(store, module, free[:phones])
+    # from the list's end: outside clients are likely to begin at its beginning
+    chosen = free[len(free) - phones :]
+    _install(store, module, chosen)
     configured = configuration or demo.configurations(demo.Timeouts())["merchant_device"]
     failed: list[Exception] = []
     runtime = LiveRuntime(MerchantDevice(configured, module), store, random=SystemRandom(), failed=failed.append)
@@ -115,7 +117,7 @@ async def phone_host(
         duration=duration,
         measurement=Measurement(duration),
     )
-    stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in free[:phones]]
+    stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in chosen]
     stage.cards = await asyncio.to_thread(_cards, network)
     runtime.start()
     acquirer = Address.parse(network.description["acquirer"]["terminal_link"])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from network.iso8583 import RESPONSE_CODES
 from network.party import Instant, Json, local_time
-from network.service import Service
+from network.rest import Service
 from switch.tables import Advice, Transaction
 
 MOST: Final = 500

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from merchant_device.api import routes
 from network.party import CommandError, Json
-from network.service import Service
+from network.rest import Service
 
 OPERATOR = {"Authorization": "Bearer secret"}
 

@@ -20,21 +20,20 @@ import fastapi
 import httpx
 import pytest
 import sqlalchemy as sa
+from pydantic_settings import BaseSettings
 from tiny_parties import TABLES, Echo, Note
 
-from network import service as service_module
+from network import rest as rest_module
 from network.framing import MEMBER_FRAMING
 from network.iso8583 import INTERBANK, InterbankHeader, Message
 from network.keys import SecurityModule
 from network.ledger import LEDGER_TABLES, LedgerAccount, Money, post
 from network.live import LiveRuntime
+from network.rest import RestThread, Service, application
 from network.service import (
     Address,
     ConfigurationError,
-    RestThread,
-    Service,
     ServiceSettings,
-    application,
     bind,
     load_settings,
     open_module,
@@ -49,7 +48,7 @@ PAN = "6212345678901232"
 # settings
 
 
-class Limits(service_module.BaseSettings):
+class Limits(BaseSettings):
     """Settings of a table of their own."""
 
     per_day: int = 5
@@ -282,7 +281,7 @@ def test_commands_are_decided_by_the_party(rest: Rest) -> None:
 
 
 def test_a_command_without_answer_ends(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "COMMAND_SECONDS", 0.1)
+    monkeypatch.setattr(rest_module, "COMMAND_SECONDS", 0.1)
     late = rest.client.post("/commands/silent")
     assert (late.status_code, late.json()) == (409, {"detail": "silent: no answer in 0 s"})
 

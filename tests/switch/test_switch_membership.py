@@ -15,7 +15,7 @@ from switch_world import PAN, World
 
 from network.keys import Algorithm, KeyUsage
 from network.party import CommandError
-from network.service import Service, application
+from network.rest import Service, application
 from switch.api import routes
 from switch.membership import MembershipError, add_member, add_route
 from switch.routing import RoutingTable

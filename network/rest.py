@@ -1,0 +1,272 @@
+"""A party's REST interface: what every party has, and what guards it.
+
+It has a thread and a loop of its own, so that queries do not stop payments: queries read the store, commands enter the
+party's queue and are decided in a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import itertools
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+
+import fastapi
+import uvicorn
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from network import ledger
+from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
+from network.keys import SecurityModule
+from network.live import LiveRuntime, Traced
+from network.party import CommandError, Json, local_time
+from network.store import Store
+
+COMMAND_SECONDS: Final = 90.0
+"""How long a REST command may wait for its answer: longer than the longest message timeout."""
+
+MESSAGES_LIMIT: Final = 500
+
+REST_CONNECTIONS: Final = 200
+"""HTTP connections served at a time; more are answered 503."""
+
+
+@dataclass
+class Service:
+    """What REST routes may use of the process."""
+
+    name: str
+    store: Store
+    module: SecurityModule
+    token: str = field(repr=False)
+    ask: Callable[[str, dict[str, Json]], Any] = field(repr=False)
+    runtime: LiveRuntime = field(repr=False)
+
+    async def command(self, name: str, arguments: dict[str, Json]) -> Json:
+        """Give the party a command and wait for its answer.
+
+        Raises
+        ------
+        CommandError
+            The party refused it, or did not answer in time.
+        """
+        try:
+            future = asyncio.wrap_future(self.ask(name, arguments))
+            answer: Json = await asyncio.wait_for(future, COMMAND_SECONDS)
+        except TimeoutError as error:
+            raise CommandError(f"{name}: no answer in {COMMAND_SECONDS:.0f} s") from error
+        return answer
+
+    def operator(
+        self, shown: Annotated[HTTPAuthorizationCredentials | None, fastapi.Depends(HTTPBearer(auto_error=False))]
+    ) -> None:
+        """A dependency: the caller shows the operator's token."""
+        if shown is None or not hmac.compare_digest(shown.credentials.encode(), self.token.encode()):
+            raise fastapi.HTTPException(401, "show the operator token as a bearer token")
+
+
+Routes = Callable[[Service], fastapi.APIRouter]
+
+
+def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
+    """The REST interface: what every party has, and the party's own routes."""
+
+    @asynccontextmanager
+    async def lifespan(_: fastapi.FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = fastapi.FastAPI(title=f"fourparty {service.name}", lifespan=lifespan)
+
+    @app.exception_handler(fastapi.exceptions.RequestValidationError)
+    async def _malformed(_: fastapi.Request, error: fastapi.exceptions.RequestValidationError) -> JSONResponse:
+        # what was sent is not repeated: it may hold a PIN, a PAN or a key
+        detail = [{"loc": one["loc"], "msg": one["msg"], "type": one["type"]} for one in error.errors()]
+        return JSONResponse({"detail": detail}, 422)
+
+    @app.exception_handler(CommandError)
+    async def _refused(_: fastapi.Request, error: CommandError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 409)
+
+    @app.get("/health")
+    async def health() -> dict[str, Json]:
+        """Whether the process answers, and how busy it is."""
+        runtime = service.runtime
+        return {
+            "party": service.name,
+            "status": "ok",
+            "links": len(runtime.links),
+            "queued": runtime.queued,
+            "turns": runtime.turns,
+            "events": runtime.events,
+            "failures": runtime.failures,
+        }
+
+    operator = [fastapi.Depends(service.operator)]
+
+    @app.get("/books", dependencies=operator)
+    def books() -> dict[str, Any]:
+        """The trial balance, proved against the transfers."""
+        if ledger.LedgerAccount not in service.store.tables:
+            raise fastapi.HTTPException(404, "this party keeps no books")
+        try:
+            balance = ledger.trial_balance(service.store)
+        except ledger.UnbalancedBooks as error:
+            raise fastapi.HTTPException(500, str(error)) from error
+        return {
+            "accounts": [position._asdict() for position in balance.positions],
+            "imbalance": balance.imbalance,
+            "transfers": balance.transfers,
+        }
+
+    @app.get("/latency", dependencies=operator)
+    async def latency() -> dict[str, Any]:
+        """Time from a message's arrival to the end of the turn that decided it, in microseconds."""
+        counts = dict(service.runtime.service.counts)
+        return {"counts": {str(us): times for us, times in counts.items()}}
+
+    @app.get("/messages", dependencies=operator)
+    async def messages(
+        since: int = 0, terminal: str | None = None, limit: Annotated[int, fastapi.Query(ge=1, le=MESSAGES_LIMIT)] = 100
+    ) -> list[dict[str, Json]]:
+        """The messages that crossed this process's links last, described and masked."""
+        recent = [one for one in list(service.runtime.trace) if one.at >= since]
+        described = (found for one in reversed(recent) if (found := _described(one, terminal)) is not None)
+        return list(itertools.islice(described, limit))[::-1]
+
+    for make in routes:
+        app.include_router(make(service))
+    app.add_middleware(Guard, token=service.token)
+    return app
+
+
+class Guard:
+    """Stands before everything: who shows no token is told so before a byte of the body is read.
+
+    What the token's holder sends is bounded in length and time.
+    """
+
+    OPEN: Final = frozenset(("/health", "/docs", "/openapi.json"))
+    LONGEST: Final = 65_536
+    SECONDS: Final = 10.0
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        refusal: tuple[int, str] | None = None
+        shown = headers.get(b"authorization", b"")
+        if scope["path"] not in self.OPEN and not hmac.compare_digest(shown, self._expected):
+            refusal = 401, "show the operator token as a bearer token"
+        elif not length.isdigit() or int(length) > self.LONGEST:
+            refusal = 413, f"a request has at most {self.LONGEST} bytes"
+        if refusal is not None:
+            headers_sent = {"Connection": "close", "WWW-Authenticate": "Bearer"}
+            await JSONResponse({"detail": refusal[1]}, refusal[0], headers_sent)(scope, receive, send)
+            return
+        taken = 0
+
+        async def bounded() -> Message:
+            nonlocal taken
+            if taken < 0:  # the body has come: what follows is only the client's going
+                return await receive()
+            message = await asyncio.wait_for(receive(), self.SECONDS)
+            taken += len(message.get("body", b""))
+            if taken > self.LONGEST:
+                raise fastapi.HTTPException(413, f"a request has at most {self.LONGEST} bytes")
+            if not message.get("more_body"):
+                taken = -1
+            return message
+
+        await self.app(scope, bounded, send)
+
+
+def _described(one: Traced, terminal: str | None) -> dict[str, Json] | None:
+    dialect = TERMINAL if one.body[:1] == b"\x60" else INTERBANK
+    try:
+        message = dialect.unpack(one.body)
+    except DecodeError as error:
+        if terminal is not None:
+            return None
+        return {"at": one.at, "link": one.link, "incoming": one.incoming, "error": str(error)}
+    if terminal is not None and message.get(41) != terminal:
+        return None
+    return {
+        "at": one.at,
+        "time": local_time(one.at).isoformat(timespec="milliseconds"),
+        "link": one.link,
+        "incoming": one.incoming,
+        "mti": message.mti,
+        "length": len(one.body),
+        "description": describe(message, dialect),
+    }
+
+
+class _ImpatientHttp(H11Protocol):
+    """HTTP whose requests must have come whole, head and all, within `Guard.SECONDS`."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_a_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_a_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def _wait_for_a_request(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(Guard.SECONDS, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.close()
+
+
+class RestThread:
+    """The REST interface on a thread and a loop of its own."""
+
+    def __init__(self, app: fastapi.FastAPI, listening: socket.socket) -> None:
+        configuration = uvicorn.Config(
+            app,
+            http=_ImpatientHttp,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            limit_concurrency=REST_CONNECTIONS,
+        )
+        self._server = uvicorn.Server(configuration)
+        self._listening = listening
+        self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._listening])
+
+    def stop(self) -> None:
+        """Answer what is being answered and end."""
+        self._server.should_exit = True
+        self._thread.join(timeout=3)
