@@ -6,6 +6,7 @@ Exit codes: 0 good; 1 a payment was not approved or a run did not work out; 2 ba
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from enum import StrEnum
@@ -90,7 +91,10 @@ def _serve(service: ServiceName, config: Path) -> int:
 def pay(
     amount: Annotated[str, typer.Option(metavar="YUAN", help="Amount, such as 12.50.", show_default=False)],
     directory: Folder = DEFAULT_FOLDER,
-    pin: Annotated[str | None, typer.Option(help="What is typed as the PIN; the right one if not given.")] = None,
+    pin: Annotated[
+        str | None,
+        typer.Option(help="What is typed as the PIN (- asks for it); the card's own if not given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make one payment on the running network of DIR and show each message on each hop."""
@@ -102,6 +106,8 @@ def pay(
         raise ConfigurationError(f"--amount: {amount} is not between 0.01 and 9999999999.99")
     from scenarios.counter import pay_once
 
+    if pin == "-":
+        pin = getpass.getpass("PIN: ")
     raise typer.Exit(pay_once(directory, money, pin, as_json=as_json))
 
 

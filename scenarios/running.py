@@ -90,19 +90,26 @@ def run_scenario(
 
 
 def _live(name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int) -> Result:
+    if directory is not None:
+        return _play_live(name, scenario, seed, duration, directory, phones)
+    console = Console(stderr=True, highlight=False)
+    console.print("starting issuer, switch and acquirer with demo data ...")
+    with live_world.own_network(phones=phones) as processes:
+        return _play_live(name, scenario, seed, duration, processes.folder, phones)
+
+
+def _play_live(name: str, scenario: Scenario, seed: int, duration: float, folder: Path, phones: int) -> Result:
+    Console(stderr=True, highlight=False).print(f"{phones} phones sign on ...")
     with screen.Progress(name) as shown:
-
-        def progress(elapsed: float, measured: Measurement) -> None:
-            _update(shown, elapsed, duration, measured)
-
-        if directory is not None:
-            return live_world.play(
-                directory, name, scenario, seed=seed, duration=duration, phones=phones, progress=progress
-            )
-        with live_world.own_network(phones=phones) as processes:
-            return live_world.play(
-                processes.folder, name, scenario, seed=seed, duration=duration, phones=phones, progress=progress
-            )
+        return live_world.play(
+            folder,
+            name,
+            scenario,
+            seed=seed,
+            duration=duration,
+            phones=phones,
+            progress=lambda elapsed, measured: _update(shown, elapsed, duration, measured),
+        )
 
 
 def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: int) -> Result:
@@ -120,7 +127,7 @@ def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: 
 def _update(shown: screen.Progress, elapsed: float, duration: float, measured: Measurement) -> None:
     shown.update(
         elapsed,
-        duration,
+        max(elapsed, duration),  # who is being served at the end finishes
         measured.attempts,
         measured.approved,
         sum(measured.declined.values()),
