@@ -13,6 +13,7 @@ from rich.console import Console
 from network.service import ConfigurationError
 from scenarios import console as screen
 from scenarios import demo, live_world, report, virtual_world
+from scenarios.processes import read_description
 from scenarios.result import Measurement, Result
 from scenarios.stage import Scenario
 
@@ -91,6 +92,7 @@ def run_scenario(
 
 def _live(name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int) -> Result:
     if directory is not None:
+        read_description(directory / "network.json")  # before anything is said
         return _play_live(name, scenario, seed, duration, directory, phones)
     console = Console(stderr=True, highlight=False)
     console.print("starting issuer, switch and acquirer with demo data ...")
