@@ -193,6 +193,7 @@ def test_a_configuration_that_is_none(fourparty: CommandLine, tmp_path: Path, co
 def test_a_port_in_use(fourparty: CommandLine, tmp_path: Path, offset: int) -> None:
     base = free_base_port()
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as of an earlier network, the port may linger
         taken.bind(("127.0.0.1", base + offset))
         taken.listen()
         outcome = fourparty.here("up", "--dir", str(tmp_path / "network"), "--base-port", str(base))
