@@ -150,8 +150,7 @@ def read_reversal(message: Message, calendar: Calendar, index: PanIndex) -> Reve
 
 
 def _reference(calendar: Calendar, transmission: str, stan: str, acquirer: str) -> str:
-    # DE90 fills ids up with zeros on the left, so that leading zeros of DE32 cannot count
-    return reference(calendar.year, calendar.month, transmission, stan, acquirer.lstrip("0"))
+    return reference(calendar.year, calendar.month, transmission, stan, acquirer)
 
 
 def _track_is_of(pan: str, track: str | None) -> bool:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Iterable
 from operator import itemgetter
+from typing import Final
 
-from network.party import Instant, TimerKey
+from network.party import SECOND, Failure, Instant, TimerKey
+
+RETRY_FAILED: Final[Instant] = 10 * SECOND
+"""After which a timer whose turn failed falls due again."""
 
 
 class Deadlines:
@@ -42,6 +47,12 @@ class Deadlines:
             if len(self._early) > 64 + 4 * len(self._early_at):
                 self._early = [(at, key) for key, at in self._early_at.items()]
                 heapq.heapify(self._early)
+
+    def set_again(self, failures: Iterable[Failure], now: Instant) -> None:
+        """Set the timers whose turns failed once more: they guard what is pending."""
+        for failure in failures:
+            for key in failure.work.due:
+                self.set(key, now + RETRY_FAILED)
 
     def next(self) -> Instant | None:
         """When the first timer falls due; None when there is none."""

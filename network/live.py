@@ -16,7 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import structlog
 
@@ -24,9 +24,10 @@ from network.deadlines import Deadlines
 from network.durations import Durations
 from network.framing import MAX_BODY, Framing, FramingError
 from network.party import (
-    SECOND,
+    TURN_LIMIT,
     Command,
     CommandError,
+    Endpoint,
     Instant,
     Json,
     LinkChange,
@@ -38,12 +39,6 @@ from network.party import (
     take_turn,
 )
 from network.store import Store, StoreError
-
-Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
-"""What answers on a local link (a card on its reader, a PIN pad): given a request and where to put the answer."""
-
-TURN_LIMIT: Final = 1024
-"""Most events in one turn."""
 
 QUEUE_LIMIT: Final = 20_000
 """Messages waiting for a turn; beyond it the links are not read."""
@@ -68,9 +63,6 @@ FIRST_FRAME_SECONDS: Final = 60.0
 
 TRACE_LENGTH: Final = 2_000
 """Messages that the process remembers, for people who ask what happened."""
-
-RETRY_FAILED: Final[Instant] = 10 * SECOND
-"""After which a timer whose turn failed falls due again."""
 
 RECONNECT_FIRST: Final = 0.1
 RECONNECT_LONGEST: Final = 2.0
@@ -344,9 +336,7 @@ class LiveRuntime:
             return
         for failure in failures:
             self._failure("event dropped", failure.error)
-            for key in failure.work.due:
-                # a timer guards what is pending: it falls due again
-                self._deadlines.set(key, now + RETRY_FAILED)
+        self._deadlines.set_again(failures, now)
         if arrivals:
             end = time.perf_counter()
             record = self.service.record

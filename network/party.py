@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from typing_extensions import TypeAliasType
 
@@ -33,6 +33,12 @@ TimerKey: TypeAlias = tuple[str, str]
 
 Json = TypeAliasType("Json", "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None")
 """What a command and its answer are made of."""
+
+Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
+"""What answers on a local link (a card on its reader, a PIN pad): given a request and where to put the answer."""
+
+TURN_LIMIT: Final = 1024
+"""Most messages, commands and timers, of each, that a runtime puts into one turn."""
 
 SECOND: Instant = 1_000_000
 CHINA_STANDARD_TIME = timezone(timedelta(hours=8), "CST")

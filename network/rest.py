@@ -11,8 +11,7 @@ import hmac
 import itertools
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
@@ -78,12 +77,7 @@ Routes = Callable[[Service], fastapi.APIRouter]
 
 def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
     """The REST interface: what every party has, and the party's own routes."""
-
-    @asynccontextmanager
-    async def lifespan(_: fastapi.FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = fastapi.FastAPI(title=f"fourparty {service.name}", lifespan=lifespan)
+    app = fastapi.FastAPI(title=f"fourparty {service.name}")
 
     @app.exception_handler(fastapi.exceptions.RequestValidationError)
     async def _malformed(_: fastapi.Request, error: fastapi.exceptions.RequestValidationError) -> JSONResponse:

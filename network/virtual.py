@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Final, TypeAlias
 
 import simpy
 
 from network.deadlines import Deadlines
 from network.durations import Durations
 from network.party import (
-    SECOND,
+    TURN_LIMIT,
     Command,
     CommandError,
+    Endpoint,
     Failure,
     Instant,
     Json,
@@ -34,15 +34,6 @@ from network.party import (
     take_turn,
 )
 from network.store import Store, UnitOfWork
-
-Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
-"""What answers on a local link (a card on its reader, a PIN pad): given a request and where to put the answer."""
-
-RETRY_FAILED: Final[Instant] = 10 * SECOND
-"""After which a timer whose turn failed falls due again."""
-
-TURN_LIMIT: Final = 1024
-"""Most events in one turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,10 +260,7 @@ class Node:
         self.events += len(work)
         committed: list[Turn] = []
         failures = take_turn(self.party, now, self._random, self._unit, work, committed.append)
-        for failure in failures:
-            for key in failure.work.due:
-                # a timer guards what is pending: it falls due again
-                self._deadlines.set(key, now + RETRY_FAILED)
+        self._deadlines.set_again(failures, now)
         self.failures.extend(failures)
         self.failure_count += len(failures)
         duration = (self.cost.turn + self.cost.event * len(work)) / 1_000_000
@@ -332,7 +320,7 @@ class Node:
         for group in together.values():
             wire = group[0][0].wire
             at = self.env.now + (wire.latency + self.network.random.randrange(wire.jitter + 1)) / 1_000_000
-            at = max(at, *(link.last_arrival for link, _ in group), 0.0)
+            at = max(at, *(link.last_arrival for link, _ in group))
             for link, _ in group:
                 link.last_arrival = at
             self._arrive(group, at)

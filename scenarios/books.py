@@ -57,7 +57,8 @@ def compare(books: Mapping[str, PartyBooks], before: Mapping[str, PartyBooks] | 
             problems.append(f"{party}: debits and credits differ by {one.imbalance} fen")
     transfers = {party: one.transfers for party, one in books.items()}
     if before is not None:
-        positions = {name: fen - _positions(before)[name] for name, fen in positions.items()}
+        then = _positions(before)
+        positions = {name: fen - then[name] for name, fen in positions.items()}
         transfers = {party: number - before[party].transfers for party, number in transfers.items()}
     return Books(
         agree=not problems,

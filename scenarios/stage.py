@@ -14,11 +14,10 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import simpy
 
-from network.party import CommandError, Json
+from network.party import CommandError, Endpoint, Json
 from scenarios.result import Measurement
 
 Answered: TypeAlias = "Callable[[Json | CommandError], None]"
-Endpoint: TypeAlias = Callable[[bytes, Callable[[bytes], None]], None]
 Process: TypeAlias = Generator[simpy.Event, Any, Any]
 Receipt: TypeAlias = "dict[str, Json]"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from network.iso8583 import INTERBANK, Message
 from network.keys import SecurityModule
-from network.member import NO_MAC, ZoneKeys
+from network.member import ZoneKeys, mac_is_valid, pack_with_mac
 from network.party import SECOND, Instant
 from switch.configuration import Configuration
 
@@ -26,21 +26,11 @@ class Zones:
 
     def verifies(self, zone: ZoneKeys, message: Message, mac_input: bytes, now: Instant) -> bool:
         """Whether DE128 is right under the zone's MAC key, or under the one before it while that is accepted."""
-        received = message.fields.get(128)
-        if zone.mac_key is None or not isinstance(received, bytes):
-            return False
-        module = self._module
-        if module.verify_interbank_mac(module.load(zone.mac_key), mac_input, received):
-            return True
-        if zone.old_mac_key is None or not self.accepts_old(zone, now):
-            return False
-        return module.verify_interbank_mac(module.load(zone.old_mac_key), mac_input, received)
+        return mac_is_valid(message, self._module, zone, now, self._overlap, mac_input)
 
     def seal(self, zone: ZoneKeys, message: Message, mac_input: bytes) -> bytes:
         """Pack a message with DE128 under the zone's MAC key; without DE128 where the zone has none yet."""
         if zone.mac_key is None:
             message.fields.pop(128, None)
             return INTERBANK.pack(message)
-        message.fields[128] = NO_MAC
-        packed = INTERBANK.pack(message)
-        return packed[:-8] + self._module.interbank_mac(self._module.load(zone.mac_key), mac_input)
+        return pack_with_mac(message, self._module, self._module.load(zone.mac_key), mac_input)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network.deadlines import Deadlines
-from network.party import TimerKey
+from network.deadlines import RETRY_FAILED, Deadlines
+from network.party import Failure, TimerKey, Work
 
 KEYS = st.tuples(st.sampled_from(["answer", "advice", "echo"]), st.sampled_from("abcdef"))
 TIMES = st.integers(0, 40)
@@ -78,3 +78,12 @@ def test_memory_does_not_grow_with_timers_that_were_stopped(pattern: str) -> Non
             deadlines.set(("answer", "x"), None)
     assert len(deadlines) == 1
     assert len(deadlines._early) <= 100
+
+
+def test_timers_whose_turn_failed_fall_due_again() -> None:
+    deadlines = Deadlines()
+    keys = [("answer", "a"), ("retry", "b")]
+    deadlines.set_again([Failure(Work([], [], [], [key]), ValueError()) for key in keys], 5)
+    assert deadlines.next() == 5 + RETRY_FAILED
+    assert deadlines.pop_due(4 + RETRY_FAILED, 10) == []
+    assert sorted(deadlines.pop_due(5 + RETRY_FAILED, 10)) == keys
