@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast lint format bench clean
+.PHONY: help setup run test test-fast lint format bench pcsc clean
 
 help:
 	@echo "make run        take card payments on a real four-party network for half a minute, and see the report"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-fast  the unit tests only"
 	@echo "make lint       ruff, mypy and the import contracts"
 	@echo "make bench      the benchmarks"
+	@echo "make pcsc       add what reads cards through PC/SC (needs libpcsclite-dev, swig and a C compiler)"
 	@echo "make setup      only make the virtual environment"
 
 setup: .venv/ready
@@ -48,6 +49,12 @@ bench: .venv/bench
 
 .venv/bench: .venv/ready requirements-bench.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+pcsc: .venv/pcsc
+
+.venv/pcsc: .venv/ready requirements-pcsc.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-pcsc.lock
 	@touch $@
 
 clean:
