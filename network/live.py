@@ -195,6 +195,12 @@ class LiveRuntime:
         """Keep the link `link` to an address up: connect, and connect again when it breaks."""
         self._dialling.append(self._loop.create_task(self._keep_up(link, host, port, framing)))
 
+    def hang_up(self, link: LinkName) -> None:
+        """Break a link as a fault of the line would: what is on its way is lost. A dialled one is connected again."""
+        connection = self._links.get(link)
+        if connection is not None:
+            connection.abort()
+
     def attach(self, link: LinkName, endpoint: Endpoint) -> None:
         """Put something local (a card, a PIN pad) at the end of a link."""
         self._endpoints[link] = endpoint

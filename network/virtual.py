@@ -107,9 +107,15 @@ class VirtualNetwork:
         return node
 
     def connect(self, one: Node, one_link: LinkName, other: Node, other_link: LinkName, wire: Wire) -> None:
-        """Join two parties: what one sends over `one_link` the other receives over `other_link`, and back."""
+        """Join two parties: what one sends over `one_link` the other receives over `other_link`, and back.
+
+        A link made after the start comes up at once, where both ends run.
+        """
         one.links[one_link] = _Link(other, other_link, wire)
         other.links[other_link] = _Link(one, one_link, wire)
+        if one.is_running and other.is_running:
+            one.link_changed(one_link, True)
+            other.link_changed(other_link, True)
 
     def set_wire(self, node: Node, link: LinkName, **changes: float) -> None:
         """Change how a link behaves, in both directions."""

@@ -434,6 +434,19 @@ def test_a_dialled_link_comes_up_and_again_after_the_server_went_away(
     run(main)
 
 
+def test_a_link_that_is_hung_up_comes_again(run: Run) -> None:
+    async def main() -> None:
+        async with echo_bed() as far, echo_bed(None) as bed:
+            bed.runtime.dial("server", "127.0.0.1", far.port, TERMINAL_FRAMING)
+            await until(lambda: bed.runtime.links == ["server"])
+            bed.runtime.hang_up("server")
+            bed.runtime.hang_up("no such link")
+            await until(lambda: len(bed.party.changes) == 3 and bed.runtime.links == ["server"])
+            assert [change.up for change in bed.party.changes] == [True, False, True]
+
+    run(main)
+
+
 # the end
 
 

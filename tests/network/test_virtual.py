@@ -449,3 +449,12 @@ def test_memory_is_flat(build: Build) -> None:
         counted.append(len(gc.get_objects()))
     assert counted[3] - counted[1] < 300
     assert len(world.env._queue) < 10
+
+
+def test_a_link_made_later_comes_up_at_once(build: Build) -> None:
+    world = build()
+    world.run(1.0)
+    world.network.connect(world.near, "second", world.far, "second", Wire())
+    world.run(1.0)
+    assert world.recorder.changes[-1][1] == LinkChange("second", True)
+    assert world.echo.changes[-1] == LinkChange("second", True)
