@@ -43,22 +43,31 @@ class Framing(Protocol):
 
 
 class TerminalFraming:
-    """Two bytes of length, big-endian, then the body. A length of zero is an idle probe and carries nothing."""
+    """Two bytes of length, big-endian, then the body. A length of zero is an idle probe and carries nothing.
+
+    Parameters
+    ----------
+    limit : int
+        Longest body.
+    """
+
+    def __init__(self, limit: int = MAX_BODY) -> None:
+        self._limit = limit
 
     def frame(self, body: bytes) -> bytes:
         """See `Framing`."""
-        if len(body) > MAX_BODY:
-            raise FramingError(f"a body of {len(body)} bytes exceeds {MAX_BODY}")
+        if len(body) > self._limit:
+            raise FramingError(f"a body of {len(body)} bytes exceeds {self._limit}")
         return len(body).to_bytes(2, "big") + body
 
     def split(self, buffer: bytearray) -> list[bytes]:
         """See `Framing`."""
         bodies: list[bytes] = []
-        position, end = 0, len(buffer)
+        position, end, limit = 0, len(buffer), self._limit
         while end - position >= 2:
             length = buffer[position] << 8 | buffer[position + 1]
-            if length > MAX_BODY:
-                raise FramingError(f"length {length} exceeds {MAX_BODY}", bodies)
+            if length > limit:
+                raise FramingError(f"length {length} exceeds {limit}", bodies)
             if end - position - 2 < length:
                 break
             position += 2

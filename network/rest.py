@@ -48,6 +48,8 @@ class Service:
     token: str = field(repr=False)
     ask: Callable[[str, dict[str, Json]], Any] = field(repr=False)
     runtime: LiveRuntime = field(repr=False)
+    public: list[str] = field(default_factory=list)
+    """Prefixes of paths that are open to whoever calls; their routes know callers by other means."""
 
     async def command(self, name: str, arguments: dict[str, Json]) -> Json:
         """Give the party a command and wait for its answer.
@@ -137,23 +139,25 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
 
     for make in routes:
         app.include_router(make(service))
-    app.add_middleware(Guard, token=service.token)
+    app.add_middleware(Guard, token=service.token, public=tuple(service.public))
     return app
 
 
 class Guard:
     """Stands before everything: who shows no token is told so before a byte of the body is read.
 
-    What the token's holder sends is bounded in length and time.
+    What the token's holder sends is bounded in length and time, and what comes on public paths more narrowly.
     """
 
     OPEN: Final = frozenset(("/health", "/docs", "/openapi.json"))
     LONGEST: Final = 65_536
+    LONGEST_PUBLIC: Final = 16_384
     SECONDS: Final = 10.0
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, public: tuple[str, ...] = ()) -> None:
         self.app = app
         self._expected = f"Bearer {token}".encode()
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or refuse it."""
@@ -164,10 +168,12 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         refusal: tuple[int, str] | None = None
         shown = headers.get(b"authorization", b"")
-        if scope["path"] not in self.OPEN and not hmac.compare_digest(shown, self._expected):
+        is_public = scope["path"].startswith(self._public)
+        longest = self.LONGEST_PUBLIC if is_public else self.LONGEST
+        if scope["path"] not in self.OPEN and not is_public and not hmac.compare_digest(shown, self._expected):
             refusal = 401, "show the operator token as a bearer token"
-        elif not length.isdigit() or int(length) > self.LONGEST:
-            refusal = 413, f"a request has at most {self.LONGEST} bytes"
+        elif not length.isdigit() or int(length) > longest:
+            refusal = 413, f"a request has at most {longest} bytes"
         if refusal is not None:
             headers_sent = {"Connection": "close", "WWW-Authenticate": "Bearer"}
             await JSONResponse({"detail": refusal[1]}, refusal[0], headers_sent)(scope, receive, send)
@@ -180,8 +186,8 @@ class Guard:
                 return await receive()
             message = await asyncio.wait_for(receive(), self.SECONDS)
             taken += len(message.get("body", b""))
-            if taken > self.LONGEST:
-                raise fastapi.HTTPException(413, f"a request has at most {self.LONGEST} bytes")
+            if taken > longest:
+                raise fastapi.HTTPException(413, f"a request has at most {longest} bytes")
             if not message.get("more_body"):
                 taken = -1
             return message
@@ -242,7 +248,7 @@ class _ImpatientHttp(H11Protocol):
 class RestThread:
     """The REST interface on a thread and a loop of its own."""
 
-    def __init__(self, app: fastapi.FastAPI, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
         configuration = uvicorn.Config(
             app,
             http=_ImpatientHttp,

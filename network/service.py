@@ -111,7 +111,7 @@ class ServiceSettings(BaseSettings):
         return env_settings, init_settings
 
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=BaseSettings)
 
 
 def load_settings(settings: type[S], path: Path) -> S:
@@ -319,7 +319,7 @@ async def _serve(
         runtime.dial(other.link, *other.address, other.framing)
     service = Service(party.name, store, module, token, runtime.ask, runtime)
     rest = RestThread(application(service, routes), listening)
-    orphaned = loop.create_task(_end_with_parent(end))
+    orphaned = loop.create_task(end_with_parent(end))
     log.info("serving", party=party.name, links=[str(one.address) for one in listen])
     with calm_collector():
         code = await ended
@@ -330,7 +330,7 @@ async def _serve(
     return code
 
 
-async def _end_with_parent(end: Callable[[int], None]) -> None:
+async def end_with_parent(end: Callable[[int], None]) -> None:
     """End when the process that started this one is gone, killed perhaps, where it asked for that."""
     parent = os.environ.get(PARENT_VARIABLE)
     while parent is not None and str(os.getppid()) == parent:

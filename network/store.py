@@ -319,6 +319,16 @@ class UnitOfWork:
 
         Rows changed or inserted in this turn count with what they hold in memory.
         """
+        return self._scan(row, column, value, limit, latest=False)
+
+    def latest(self, row: type[R], column: str, value: Key, limit: int) -> list[R]:
+        """As `scan`, but from the greatest key down: what people want of keys that grow with time.
+
+        Where `column` is not indexed, the table is walked from its end until `limit` rows are found.
+        """
+        return self._scan(row, column, value, limit, latest=True)
+
+    def _scan(self, row: type[R], column: str, value: Key, limit: int, *, latest: bool) -> list[R]:
         self._touched.add(row)
         spec = row.spec
         statement = self._store.statements[row]
@@ -329,11 +339,13 @@ class UnitOfWork:
             mark, parameters = "%s" if statement.any_array else "?", (value,)
         # rows that this turn changed may no longer count: without more in reserve they would hide others
         most = limit + len(self._changed.get(row, ()))
-        sql = f"{statement.select}{self._quoted(column)} = {mark} ORDER BY {self._quoted(spec.key)} LIMIT {most:d}"
+        order = f"{self._quoted(spec.key)} DESC" if latest else self._quoted(spec.key)
+        sql = f"{statement.select}{self._quoted(column)} = {mark} ORDER BY {order} LIMIT {most:d}"
         found = [self._identify(row, record) for record in self._execute(sql, parameters)]
         fresh = itertools.chain(self._inserted.get(row, ()), self._changed.get(row, {}).values())
         candidates = {statement.key_of(one): one for one in (*found, *cast("Iterable[R]", fresh))}
-        kept = [candidates[key] for key in sorted(candidates) if getattr(candidates[key], column) == value]
+        keys = sorted(candidates, reverse=latest)
+        kept = [candidates[key] for key in keys if getattr(candidates[key], column) == value]
         return kept[:limit]
 
     def insert(self, row: Row) -> None:

@@ -21,6 +21,7 @@ from network.keys.key_store import KeyHandle
 from network.keys.mac import MacAlgorithm, Padding
 from network.keys.pin_block import PinFormat
 from network.keys.pin_verification import ValidationData
+from network.keys.rsa_operations import RsaKey
 from network.keys.security_module import SecurityModule
 from network.keys.terminal_download import TerminalKeys
 
@@ -41,6 +42,7 @@ __all__ = [
     "PinBlockError",
     "PinFormat",
     "PinTranslationError",
+    "RsaKey",
     "Scheme",
     "SealError",
     "SecurityModule",

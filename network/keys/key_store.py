@@ -227,6 +227,12 @@ class KeyStore:
         self._keep(handle, slot)
         return handle
 
+    def forget(self, block: str) -> None:
+        """Close a key that was opened, as its owner does who wipes it; without its block nobody opens it again."""
+        handle = self._handles.pop(block, None)
+        if handle is not None:
+            self._slots.pop(handle, None)
+
     def block(self, key: KeyHandle) -> str:
         """Return the key's block under the storage key."""
         return key.block

@@ -71,11 +71,13 @@ class PinOperations(KeyStore):
         pan: str,
         source_format: PinFormat,
         target_format: PinFormat,
+        target_pan: str | None = None,
     ) -> bytes:
         """Re-encipher a PIN block from one zone to the next.
 
         ISO 9564-1, 9.5: from a format bound to the PAN (0, 3, 4) to one that is not (1, without PAN) is
-        refused, so is anything with format 2; the PAN stays the same.
+        refused, so is anything with format 2. The PAN stays the same, but where the first one is a token and the
+        caller knows the card's.
 
         Parameters
         ----------
@@ -87,6 +89,8 @@ class PinOperations(KeyStore):
             PAN with check digit.
         source_format, target_format : PinFormat
             Formats of the two blocks.
+        target_pan : str, optional
+            The PAN of the card that `pan` is a token of; `pan` where it is left out.
 
         Returns
         -------
@@ -114,11 +118,13 @@ class PinOperations(KeyStore):
             if len(block) != 8:
                 raise PinBlockError(f"a PIN block has 8 bytes, not {len(block)}")
             clear = source.decrypt(block)
-            pin_block.decode(clear, pan, source_format)
-            return target.encrypt(clear)
+            pin = pin_block.decode(clear, pan, source_format)
+            if target_pan is None or target_pan == pan:
+                return target.encrypt(clear)
+            return _encipher(target, pin, target_pan, target_format, self._random)
         pin_block.check_translation(source_format, target_format)
         pin = _decipher(source, block, pan, source_format)
-        return _encipher(target, pin, pan, target_format, self._random)
+        return _encipher(target, pin, pan if target_pan is None else target_pan, target_format, self._random)
 
     def verify_pin_pvv(
         self,

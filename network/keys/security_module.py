@@ -5,14 +5,24 @@ each refuses a key whose TR-31 usage, algorithm or mode of use is not made for i
 kept with the keys, so a module belongs to one thread.
 """
 
-from network.keys.cryptogram_operations import CryptogramOperations
 from network.keys.data_operations import DataOperations
+from network.keys.elliptic_operations import EllipticOperations
+from network.keys.limited_use import LimitedUseOperations
 from network.keys.mac_operations import MacOperations
 from network.keys.pin_operations import PinOperations
+from network.keys.rsa_operations import RsaOperations
 from network.keys.terminal_download import TerminalDownload
 
 
-class SecurityModule(TerminalDownload, MacOperations, PinOperations, CryptogramOperations, DataOperations):
+class SecurityModule(
+    TerminalDownload,
+    MacOperations,
+    PinOperations,
+    LimitedUseOperations,
+    DataOperations,
+    EllipticOperations,
+    RsaOperations,
+):
     """A software security module.
 
     Parameters

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from postgres import NoPostgres, PostgresServer
+from postgres import PostgresServer
 
 from network.store import Row, Store, sqlite_url
 
 OpenStore = Callable[..., Store]
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A server for the whole run. In CI it must be there; elsewhere its absence skips what needs it."""
-    try:
-        server = PostgresServer()
-    except NoPostgres as error:
-        if os.environ.get("CI", "").lower() in ("true", "1"):
-            pytest.fail(f"{error}: CI must test on PostgreSQL")
-        pytest.skip(str(error))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

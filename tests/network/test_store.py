@@ -203,6 +203,8 @@ def test_scan_sees_what_the_turn_did(unit: UnitOfWork, column: str) -> None:
     assert returned in found
     assert [one.name for one in unit.scan(Holder, column, here, 2)] == ["d", "e"]
     assert [one.name for one in unit.scan(Holder, column, away, 100)] == ["b"]
+    assert [one.name for one in unit.latest(Holder, column, here, 100)] == ["h", "gone", "f", "e", "d"]
+    assert [one.name for one in unit.latest(Holder, column, here, 2)] == ["h", "gone"]
     unit.commit()
     assert [one.name for one in unit.scan(Holder, column, here, 100)] == ["d", "e", "f", "gone", "h"]
 

@@ -315,13 +315,29 @@ def test_the_example_of_the_docstring_runs() -> None:
 
 OPERATIONS = """
 block check_ac check_ac_and_make_arpc check_arpc check_value derive_card_key encrypt_pin export_block
-export_cryptogram generate generate_ac generate_and_export import_block import_clear import_components
+export_cryptogram forget generate generate_ac generate_and_export import_block import_clear import_components
 import_cryptogram index interbank_mac key_reset_mac load mac make_arpc make_cvv make_de62 make_pin_offset
 make_pvv make_pvv_of_block read_de62 seal translate_pin unseal verify_cvv verify_interbank_mac
 verify_key_reset_mac verify_mac verify_pin_offset verify_pin_pvv
+generate_ec load_ec open_envelope sign_ec wrap_for
+check_limited_use_ac derive_limited_use_key make_limited_use_arpc
+generate_challenge generate_rsa load_rsa sign_with_recovery
 """
 
 
 def test_no_operation_was_added_without_a_thought_for_clear_keys() -> None:
     names = {name for name in dir(SecurityModule) if not name.startswith("_")}
     assert names == set(OPERATIONS.split())
+
+
+def test_a_key_that_was_forgotten_is_opened_by_its_block_only() -> None:
+    module = SecurityModule(bytes(32), random.Random(1))
+    handle = module.load(module.generate(KeyUsage.MAC_ALGORITHM_1, Algorithm.DES))
+    pair = module.generate_ec("pair")
+    kept = repr(module)
+    module.forget(handle.block)
+    module.forget(pair.block)
+    module.forget("no such block")
+    assert (kept, repr(module)) == ("<SecurityModule with 1 keys open>", "<SecurityModule with 0 keys open>")
+    assert module.load(handle.block).check_value == handle.check_value
+    assert module.load_ec(pair.block).public_key == pair.public_key
