@@ -12,6 +12,7 @@ from network.service import Address, Dialled, Listening, ServiceSettings, load_s
 from switch.api import routes
 from switch.configuration import Configuration
 from switch.party import Switch
+from switch.service_api import service_routes
 from switch.tables import TABLES
 
 
@@ -44,7 +45,7 @@ def serve(path: Path) -> int:
             Dialled(f"issuer:{member}", Address.parse(address), MEMBER_FRAMING)
             for member, address in settings.dial.items()
         ],
-        routes=[routes],
+        routes=[routes, service_routes],
     )
 
 

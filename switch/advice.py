@@ -147,10 +147,12 @@ class StoreAndForward:
                 queue.complete = False
 
     def _message(self, turn: Turn, advice: Advice, original: Transaction) -> Message:
-        pan, _ = self._cards.unseal(turn.store, original.reference, original.card)
-        data = OriginalData("0200", original.stan, original.transmission, original.acquirer, original.forwarder or "")
+        card = self._cards.unseal(turn.store, original.reference, original.card)
+        data = OriginalData(
+            original.mti, original.stan, original.transmission, original.acquirer, original.forwarder or ""
+        )
         fields: dict[int, str | None] = {
-            2: pan,
+            2: card.pan,
             3: original.processing_code,
             4: f"{original.amount:012d}",
             7: advice.transmission,

@@ -118,6 +118,9 @@ _SHOWN: Final = (
     "authorisation",
     "reversal_code",
     "late_code",
+    "mti",
+    "risk_score",
+    "risk_rules",
 )
 
 

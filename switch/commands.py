@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from network.keys import SecurityModuleError
 from network.party import Command, CommandError, Json, Turn
-from switch import membership
+from switch import membership, risk
 from switch.membership import MembershipError
+from switch.risk_rules import RiskRules
 from switch.routing import MAX_MEMBERS
 from switch.tables import ACTIVE, SUSPENDED, Member
 
@@ -24,6 +27,8 @@ def decide(switch: Switch, turn: Turn, command: Command) -> Json | CommandError:
         return carry_out(switch, turn, command)
     except (MembershipError, SecurityModuleError) as error:
         return CommandError(str(error))
+    except ValidationError as error:
+        return CommandError("; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()))
 
 
 def _list_members(switch: Switch, turn: Turn, _: Command) -> Json:
@@ -48,6 +53,9 @@ def _add_member(switch: Switch, turn: Turn, command: Command) -> Json:
 
 def _add_route(switch: Switch, turn: Turn, command: Command) -> Json:
     prefix, member_id = _text(command, "prefix"), _text(command, "member_id")
+    tokens = switch.token_prefix
+    if prefix.startswith(tokens):
+        raise MembershipError(f"numbers that begin with {tokens} are tokens, which belong to no member")
     membership.add_route(turn.store, prefix=prefix, member_id=member_id, now=turn.now)
     switch.routing.put(prefix, member_id)
     return {"prefix": prefix, "member_id": member_id}
@@ -70,6 +78,40 @@ def _resume(switch: Switch, turn: Turn, command: Command) -> Json:
     return _described(switch, membership.resume(turn.store, _text(command, "member_id")))
 
 
+def _set_risk_rules(switch: Switch, turn: Turn, command: Command) -> Json:
+    rules = RiskRules.model_validate(command.arguments.get("rules"))
+    switch.risk.replace(turn, rules)
+    return rules.model_dump(mode="json")
+
+
+def _risk_rules(switch: Switch, _turn: Turn, _: Command) -> Json:
+    return switch.risk.rules.model_dump(mode="json")
+
+
+def _block_device(_: Switch, turn: Turn, command: Command) -> Json:
+    acquirer, device_id = _device(turn, command)
+    risk.block(turn, acquirer, device_id, "operator")
+    return {"acquirer": acquirer, "device_id": device_id, "blocked": True}
+
+
+def _unblock_device(_: Switch, turn: Turn, command: Command) -> Json:
+    acquirer, device_id = _device(turn, command)
+    if not risk.unblock(turn, acquirer, device_id, "operator"):
+        raise MembershipError(f"device {device_id!r} of {acquirer} is not blocked")
+    return {"acquirer": acquirer, "device_id": device_id, "blocked": False}
+
+
+def _device(turn: Turn, command: Command) -> tuple[str, str]:
+    """The acquirer, which is a member, and the device that a command names."""
+    acquirer, device_id = _text(command, "acquirer"), _text(command, "device_id")
+    is_id = len(acquirer) == 8 and acquirer.isascii() and acquirer.isdigit()
+    if not is_id or turn.store.find(Member, "member_id", acquirer) is None:
+        raise MembershipError("acquirer is no member's id")
+    if not 1 <= len(device_id) <= risk.LONGEST_DEVICE or not device_id.isprintable():
+        raise MembershipError(f"a device id has 1 to {risk.LONGEST_DEVICE} printable characters")
+    return acquirer, device_id
+
+
 _COMMANDS = {
     "list_members": _list_members,
     "add_member": _add_member,
@@ -77,6 +119,10 @@ _COMMANDS = {
     "reset_keys": _reset_keys,
     "suspend_member": _suspend,
     "resume_member": _resume,
+    "set_risk_rules": _set_risk_rules,
+    "risk_rules": _risk_rules,
+    "block_device": _block_device,
+    "unblock_device": _unblock_device,
 }
 
 

@@ -108,6 +108,12 @@ def resume(store: UnitOfWork, member_id: str) -> Member:
     return _set_state(store, member_id, ACTIVE)
 
 
+def is_suspended(store: UnitOfWork, member_id: str) -> bool:
+    """Whether a member may take part in nothing new; true of what is no member."""
+    member = store.find(Member, "member_id", member_id)
+    return member is None or member.state == SUSPENDED
+
+
 def _set_state(store: UnitOfWork, member_id: str, state: str) -> Member:
     member = store.find(Member, "member_id", member_id)
     if member is None:

@@ -13,22 +13,32 @@ from network.keys import SecurityModule
 from network.party import LinkName, TimerKey, Turn
 from network.store import UnitOfWork
 from switch import commands, refusal
+from switch.administrative import Administration, identity_of
 from switch.advice import ADVICE_TIMER, StoreAndForward, identity
 from switch.card_data import CardData
+from switch.claims import CLAIM_TIMER, Claims
+from switch.codes import Codes
 from switch.configuration import Configuration
 from switch.financial import Requests
+from switch.pin_translation import PinTranslation
+from switch.presented import Presented
 from switch.refusal import Clock
 from switch.reversal import ANSWER_TIMER, Reversals, original_of
+from switch.risk import RiskSensing
 from switch.routing import RoutingTable
 from switch.sign_on import ECHO_TIMER, KEY_TIMER, MemberLinks
 from switch.stan import StanSequence
-from switch.tables import PENDING, Advice, Member, Transaction
+from switch.tables import OFFLINE_SALE, PENDING, AdministrativeRequest, Advice, Claim, Member, Transaction
+from switch.tokens import Tokens
 from switch.zones import Zones
 
 PENDING_LIMIT: Final = 1_000_000
 """Requests whose timers are set again at the start: far more than any timeout leaves pending."""
 
 _NETWORK_MANAGEMENT: Final = frozenset({"0800", "0810", "0820", "0830"})
+_FINANCIAL: Final = frozenset({"0200", "0220"})
+_FINANCIAL_ANSWERS: Final = frozenset({"0210", "0230"})
+_ADMINISTRATIVE: Final = frozenset({"0600", "0610"})
 _NO_REJECT: Final = "00000"
 
 
@@ -49,6 +59,8 @@ class Switch:
     name : str
     links : MemberLinks
         Which members are signed on.
+    risk : RiskSensing
+        The rules in force.
     dropped : dict of str to int
         Messages that were dropped, by reason.
     """
@@ -64,9 +76,28 @@ class Switch:
         self.links = MemberLinks(configuration, module, zones, self._stans, self._drop)
         self._advices = StoreAndForward(configuration, zones, self.links, self._cards, self._drop)
         self._reversals = Reversals(configuration, zones, self._cards, self._advices, self._stans)
-        self._requests = Requests(configuration, module, zones, self.links, self._cards, self._reversals, self._drop)
+        self.risk = RiskSensing(configuration)
+        self.token_prefix = configuration.token_prefix
+        tokens = Tokens(configuration, self._cards)
+        codes = Codes(configuration, self._cards, tokens)
+        self._presented = Presented(tokens, codes)
+        self._requests = Requests(
+            configuration,
+            zones,
+            self.links,
+            self._cards,
+            self._reversals,
+            self._presented,
+            self.risk,
+            PinTranslation(module, zones),
+            self._drop,
+        )
+        self._claims = Claims(configuration, zones, self.links, self._cards, codes, self._stans, self._drop)
+        self._administration = Administration(
+            configuration, zones, self.links, self._cards, tokens, codes, self._claims, lambda: self.routing
+        )
         self._own_id = configuration.switch_id.ljust(11).encode("ascii")
-        self._routing_is_stale = True
+        self._is_stale = True
 
     @property
     def routing(self) -> RoutingTable:
@@ -78,15 +109,19 @@ class Switch:
 
         Advices need none: they are read when their member is ready.
         """
-        self._load_routes(turn.store)
+        self._load_rules(turn.store)
         for transaction in turn.store.scan(Transaction, "status", PENDING, PENDING_LIMIT):
-            turn.timer((ANSWER_TIMER, transaction.reference), max(transaction.deadline, turn.now))
+            # an offline sale is sent again by its acquirer, however late
+            if transaction.mti != OFFLINE_SALE:
+                turn.timer((ANSWER_TIMER, transaction.reference), max(transaction.deadline, turn.now))
+        self._claims.start(turn)
 
     def turn(self, turn: Turn) -> None:
         """Decide everything that has arrived."""
         self.links.begin()
-        if self._routing_is_stale:
-            self._load_routes(turn.store)
+        self.risk.begin()
+        if self._is_stale:
+            self._load_rules(turn.store)
         clock = Clock.of(turn)
         for change in turn.link_changes:
             self.links.changed(turn, change)
@@ -106,11 +141,13 @@ class Switch:
         self._advices.rolled_back()
         self._stans.rolled_back()
         self._cards.rolled_back()
-        self._routing_is_stale = True
+        self.risk.rolled_back()
+        self._is_stale = True
 
-    def _load_routes(self, store: UnitOfWork) -> None:
+    def _load_rules(self, store: UnitOfWork) -> None:
         self._requests.routing = RoutingTable.load(store)
-        self._routing_is_stale = False
+        self.risk.load(store)
+        self._is_stale = False
 
     def _unpack(self, turn: Turn, clock: Clock) -> list[_Arrived]:
         arrived = []
@@ -132,19 +169,39 @@ class Switch:
             if raw[6:17] != self._own_id or raw[41:46] != b"00000":
                 self._misdirected(turn, link, header, body)
                 continue
-            key = original_of(message, clock) if message.mti == "0420" else identity(message, clock)
+            if message.mti in _ADMINISTRATIVE:
+                key = identity_of(message, sender, clock)
+            else:
+                key = original_of(message, clock) if message.mti == "0420" else identity(message, clock)
             arrived.append(_Arrived(link, sender, message, key))
         return arrived
 
     def _load(self, turn: Turn, arrived: list[_Arrived]) -> None:
-        transactions = [one.key for one in arrived if one.key is not None and one.message.mti != "0430"]
+        transactions: list[str] = []
+        advices: list[str] = []
+        asked: list[str] = []
+        claims: list[str] = []
+        presented: list[Message] = []
+        rows = {"0430": advices, "0600": asked, "0610": claims}
+        for one in arrived:
+            mti = one.message.mti
+            if one.key is not None:
+                rows.get(mti, transactions).append(one.key)
+            if mti in _FINANCIAL and self._presented.concerns(one.message):
+                presented.append(one.message)
         transactions += [name for kind, name in turn.due if kind == ANSWER_TIMER]
         if transactions:
             turn.store.load(Transaction, "reference", transactions)
-        advices = [one.key for one in arrived if one.key is not None and one.message.mti == "0430"]
         advices += [name for kind, name in turn.due if kind == ADVICE_TIMER]
+        claims += [name for kind, name in turn.due if kind == CLAIM_TIMER]
         if advices:
             turn.store.load(Advice, "reference", advices)
+        if claims:
+            turn.store.load(Claim, "reference", claims)
+        if asked:
+            turn.store.load(AdministrativeRequest, "reference", asked)
+        if presented:
+            self._presented.load(turn.store, presented)
 
     def _decide(self, turn: Turn, clock: Clock, one: _Arrived) -> None:
         link, sender, message, key = one
@@ -154,18 +211,22 @@ class Switch:
         elif mti[2] in "13579":
             if self.links.session(sender, link) is None:
                 self._drop("answer of a member that is not signed on")
-            elif mti == "0210":
+            elif mti in _FINANCIAL_ANSWERS:
                 self._requests.answer(turn, clock, sender, message, key)
             elif mti == "0430":
                 self._advices.answer(turn, sender, message, key)
+            elif mti == "0610":
+                self._settle(turn, self._claims.answer(turn, sender, message, key))
             else:
                 self._drop("answer to nothing")
         elif self.links.session(sender, link) is None:
             self._refuse(turn, clock, one, "77")
-        elif mti == "0200":
+        elif mti in _FINANCIAL:
             self._requests.request(turn, clock, link, sender, message, key)
         elif mti == "0420":
             self._reversals.request(turn, clock, link, sender, message, key)
+        elif mti == "0600":
+            self._administration.request(turn, clock, link, sender, message, key)
         else:
             self._refuse(turn, clock, one, "40")
 
@@ -175,10 +236,20 @@ class Switch:
             self._requests.timeout(turn, clock, name)
         elif kind == ADVICE_TIMER:
             self._advices.due(turn, name)
+        elif kind == CLAIM_TIMER:
+            self._settle(turn, self._claims.due(turn, name))
         elif kind in (ECHO_TIMER, KEY_TIMER):
             self.links.due(turn, kind, name)
 
+    def _settle(self, turn: Turn, settled: tuple[str, str] | None) -> None:
+        """Answer the issuer whose order an acquirer has decided on."""
+        if settled is not None:
+            self._administration.settle(turn, *settled)
+
     def _refuse(self, turn: Turn, clock: Clock, one: _Arrived, code: str) -> None:
+        if one.message.mti == "0600":
+            self._administration.refuse(turn, one.link, one.sender, one.message, code)
+            return
         reply = refusal.reply(one.message, code, self.configuration.switch_id, clock.settlement_date)
         refusal.answer(turn, self._zones, one.link, one.sender, reply)
 

@@ -15,12 +15,12 @@ from network.member import OriginalData, ZoneKeys, reference
 from network.party import LinkName, Turn
 from switch import refusal
 from switch.advice import StoreAndForward
-from switch.card_data import CardData, pan_of
+from switch.card_data import Card, CardData, pan_of
 from switch.configuration import Configuration
 from switch.membership import position_of
 from switch.refusal import Clock
 from switch.stan import StanSequence
-from switch.tables import APPROVED, BARRED, CANCELLED, PENDING, REVERSED, SALE, Advice, Transaction
+from switch.tables import APPROVED, BARRED, CANCELLED, PENDING, REQUEST, REVERSED, SALE, Advice, Transaction
 from switch.zones import Zones
 
 ANSWER_TIMER: Final = "answer"
@@ -163,11 +163,13 @@ class Reversals:
         turn.store.insert(
             Transaction(
                 reference=original,
+                mti=REQUEST,
                 status=BARRED,
                 acquirer=sender,
                 issuer=None,
                 forwarder=texts[33],
-                card=b"" if pan is None else self._cards.seal(turn.store, original, pan, None),
+                card=b"" if pan is None else self._cards.seal(turn.store, original, Card.plain(pan, None)),
+                token_index=None,
                 processing_code=message.text(3),
                 amount=int(message.text(4)),
                 local_time=texts[12],
@@ -191,6 +193,8 @@ class Reversals:
                 reversal_code="25",
                 reversed_at=turn.now,
                 late_code=None,
+                risk_score=None,
+                risk_rules=None,
             )
         )
 

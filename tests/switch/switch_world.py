@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from network.deadlines import Deadlines
 from network.iso8583 import INTERBANK, InterbankHeader, Message, interbank_mac_input
+from network.iso8583.additional_data import encode_objects
 from network.keys import Algorithm, KeyUsage, PinFormat, SecurityModule
 from network.ledger import trial_balance
-from network.member import MemberSession, OriginalData, ZoneKeys, pack_with_mac
+from network.member import MemberSession, OriginalData, ZoneKeys, mac_is_valid, pack_with_mac
 from network.party import (
     CHINA_STANDARD_TIME,
     SECOND,
@@ -26,7 +27,7 @@ from network.party import (
     instant_of,
     take_turn,
 )
-from network.store import Store
+from network.store import Row, Store
 from switch.configuration import Configuration
 from switch.membership import add_member, add_route
 from switch.party import Switch
@@ -36,6 +37,9 @@ SWITCH_ID = "00010000"
 PAN = "6212345678901232"
 PREFIX = "621234"
 PIN = "135790"
+
+
+KEY_OVERLAP = 60_000_000
 
 
 class Peer:
@@ -72,7 +76,8 @@ class Peer:
             self.network_management.append(message)
             self.unit.commit()
         else:
-            assert self.mac_is_right(message)
+            # what left before a new key was taken is still on its way under the one before
+            assert mac_is_valid(message, self.module, self.zone, now, KEY_OVERLAP)
             self.received.append(message)
         return [sent for _, sent in turn.sent]
 
@@ -127,6 +132,25 @@ class Peer:
             fields[52] = self.module.encrypt_pin(key, pin, pan, PinFormat.ISO_0)
         return self.sealed(Message("0200", changed(fields, changes)))
 
+    def offline_sale(self, stan: int, amount: int = 1250, *, pan: str = PAN, **changes: object) -> bytes:
+        """An 0220 of a sale that the card has approved."""
+        message = INTERBANK.unpack(self.sale(stan, amount, pan=pan, pin=None))
+        without = {26, 53, 128}
+        fields: dict[int, object] = {n: value for n, value in message.fields.items() if n not in without}
+        return self.sealed(Message("0220", changed(fields, changes)))
+
+    def code_sale(self, stan: int, code: str, amount: int = 1250, *, more: str = "", **changes: object) -> bytes:
+        """An 0200 by the payer's code; `more` are further objects of DE59."""
+        device, verdict = {"01": "11", "02": "phone-1"}, {"01": "1", "02": "1"}
+        objects = encode_objects({"A2": device, "A3": {"01": code}, "A4": verdict}) + more
+        without: dict[str, object] = {f"de{n}": None for n in (2, 14, 23, 26, 35, 53, 55)}
+        return self.sale(stan, amount, pin=None, **(without | {"de22": "032", "de59": objects} | changes))
+
+    def administrative(self, stan: int, function: str, **elements: object) -> bytes:
+        """An 0600."""
+        fields: dict[int, object] = {3: function, 7: "1123100000", 11: f"{stan:06d}", 33: self.member_id}
+        return self.sealed(Message("0600", changed(fields, elements)))
+
     def reversal(self, stan: int, of: int, amount: int = 1250, **changes: object) -> bytes:
         """An 0420 of the sale with the trace number `of`."""
         original = OriginalData("0200", f"{of:06d}", "1123100000", self.member_id, self.member_id)
@@ -153,13 +177,18 @@ class Peer:
         return self.sealed(Message("0420", changed(fields, changes)))
 
     def answer(self, request: Message, code: str = "00", **changes: object) -> bytes:
-        """An issuer's 0210 to a forwarded 0200, or its 0430 to an advice."""
+        """An issuer's 0210 or 0230 to a forwarded 0200 or 0220, its 0430 to an advice, an acquirer's 0610."""
+        fields: dict[int, object]
+        if request.mti == "0600":
+            fields = {n: request[n] for n in (2, 3, 4, 7, 11, 102, 103) if n in request}
+            fields |= {33: self.member_id, 39: code, 100: self.member_id}
+            return self.sealed(Message("0610", changed(fields, changes)))
         repeated = (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49)
-        fields: dict[int, object] = {n: request[n] for n in repeated if n in request}
+        fields = {n: request[n] for n in repeated if n in request}
         fields |= {33: self.member_id, 39: code}
         if request.mti == "0200" and code == "00":
             fields |= {38: "A1B2C3", 54: "1001156C000000098750", 55: bytes.fromhex("910A0102030405060708") + b"00"}
-        mti = "0210" if request.mti == "0200" else "0430"
+        mti = {"0200": "0210", "0220": "0230", "0420": "0430"}[request.mti]
         return self.sealed(Message(mti, changed(fields, changes)))
 
     def pin_is(self, message: Message, pin: str) -> bool:
@@ -287,6 +316,30 @@ class World:
             assert isinstance(message.header, InterbankHeader)
             assert (message.header.source, message.header.destination) == (SWITCH_ID, peer.member_id)
         return messages
+
+    def ask(self, peer: Peer, body: bytes) -> Message:
+        """The switch's only answer to a member's request, at once."""
+        self.exchange((peer, body))
+        (reply,) = self.taken(peer)
+        return reply
+
+    def token(self, stan: int = 900_001, domains: str = "contactless,code", pan: str = PAN) -> str:
+        """A token made for the issuer."""
+        body = self.issuer.administrative(stan, "910000", de2=pan, de14="3012", de48=domains)
+        reply = self.ask(self.issuer, body)
+        assert reply[39] == "00"
+        return reply.text(103)
+
+    def code(self, token: str, stan: int) -> str:
+        """A payer's code of digits made for the issuer."""
+        reply = self.ask(self.issuer, self.issuer.administrative(stan, "930000", de103=token))
+        assert reply[39] == "00"
+        return reply.text(102)
+
+    def rows(self, row: type[Row]) -> list[sa.Row[tuple[object, ...]]]:
+        """All rows of a table."""
+        with self.store.read() as connection:
+            return list(connection.execute(sa.select(self.store.tables[row])))
 
     def transactions(self) -> list[sa.Row[tuple[object, ...]]]:
         with self.store.read() as connection:

@@ -333,7 +333,26 @@ def test_an_issuer_that_finds_our_mac_wrong_gets_a_new_key_and_the_acquirer_96(w
     world.exchange((world.issuer, world.issuer.answer(request, "A0")))
     assert [reply[39] for reply in world.taken(world.acquirer)] == ["96"]
     assert world.issuer.zone.mac_key != before
+    (advice,) = world.taken(world.issuer)
+    assert (advice.mti, advice[39]) == ("0420", "A0")
+    world.exchange((world.issuer, world.issuer.answer(advice)))
     approve(world, 2)
+
+
+@pytest.mark.parametrize("code", ["A0", "77"])
+def test_a_whole_copy_of_what_the_issuer_could_not_read_is_reversed(world: World, code: str) -> None:
+    world.exchange((world.acquirer, world.acquirer.sale(1)))
+    (request,) = [message for message in world.taken(world.issuer) if message.mti == "0200"]
+    world.exchange((world.issuer, world.issuer.answer(request, code)))
+    assert [reply[39] for reply in world.taken(world.acquirer)] == ["96"]
+    # the damaged copy was answered; another one arrives and is approved
+    world.exchange((world.issuer, world.issuer.answer(request)))
+    assert world.positions() == (0, 0)
+    assert world.taken(world.acquirer) == []
+    world.advance(15)
+    advices = [message for message in world.taken(world.issuer) if message.mti == "0420"]
+    assert advices
+    assert {message[39] for message in advices} == {code}
 
 
 def test_a_duplicate_is_answered_from_the_record(world: World) -> None:

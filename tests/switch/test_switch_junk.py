@@ -7,10 +7,12 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from switch_world import SWITCH_ID, World
+from switch_world import PAN, SWITCH_ID, Peer, World
 
+from network.emv.qr import PayerCode as EmvCode
 from network.iso8583 import INTERBANK, InterbankHeader, Message
-from network.party import LinkChange
+from network.iso8583.additional_data import encode_objects
+from network.party import SECOND, LinkChange
 
 
 def echo(source: str, destination: str = SWITCH_ID, reject_code: str = "00000") -> bytes:
@@ -105,6 +107,31 @@ def test_any_bytes(junk_world: World, body: bytes) -> None:
     assert junk_world.failures == []
 
 
+def further_samples(world: World) -> list[tuple[Peer, bytes]]:
+    """Sales by token and by code, offline sales, administrative messages, and answers to them."""
+    acquirer, issuer = world.acquirer, world.issuer
+    token = world.token()
+    order = {"de4": "000000000100", "de102": "01020000000000000007", "de103": token}
+    world.exchange((acquirer, acquirer.offline_sale(110)), (issuer, issuer.administrative(11, "940000", **order)))
+    (offline,) = world.taken(issuer)
+    (claim,) = world.taken(acquirer)
+    device = {"01": "11", "02": "phone-1", "03": "+31.2304,+121.4737"}
+    objects = encode_objects({"A2": device, "A4": {"01": "1", "02": "7"}, "A5": {"01": order["de102"]}})
+    emv = EmvCode(bytes(7), token, "3012", "000", bytes(8), bytes(8), bytes(2), (world.now // SECOND).to_bytes(4))
+    return [
+        (acquirer, acquirer.sale(120, pan=token, de59=objects)),
+        (acquirer, acquirer.code_sale(121, world.code(token, 12))),
+        (acquirer, acquirer.code_sale(122, emv.build())),
+        (acquirer, acquirer.offline_sale(123, de59=objects)),
+        (issuer, issuer.administrative(13, "910000", de2=PAN, de14="3012", de48="code")),
+        (issuer, issuer.administrative(14, "920000", de103=token)),
+        (issuer, issuer.administrative(15, "930000", de103=token)),
+        (issuer, issuer.administrative(16, "940000", **order)),
+        (issuer, issuer.answer(offline, de59=objects)),
+        (acquirer, acquirer.answer(claim)),
+    ]
+
+
 def test_mutated_messages(junk_world: World) -> None:
     """Messages of every type with bytes changed, some of them sealed again so that they get past the MAC."""
     world, random = junk_world, Random(11)
@@ -116,8 +143,9 @@ def test_mutated_messages(junk_world: World) -> None:
         (world.acquirer, world.acquirer.reversal(102, of=100)),
         (world.issuer, world.issuer.answer(request)),
         (world.acquirer, echo("01020000")),
+        *further_samples(world),
     ]
-    for _ in range(1500):
+    for _ in range(3000):
         peer, body = random.choice(samples)
         mutated = bytearray(body)
         for _ in range(random.randrange(1, 4)):

@@ -9,10 +9,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from switch_world import Peer, World
+from switch_world import PAN, Peer, World
 
+from network.emv.qr import PayerCode as EmvCode
 from network.iso8583 import Message
-from network.party import LinkChange
+from network.party import SECOND, LinkChange
 from network.store import sqlite_url
 
 SALES = 100
@@ -29,6 +30,8 @@ class PlayedIssuer:
         self.codes: dict[str, str] = {}
 
     def take(self, message: Message) -> list[bytes]:
+        # whatever the payer presented
+        assert message[2] == PAN
         if message.mti == "0420":
             self.reversed.add(message.text(90)[4:10])
             return [self.peer.answer(message)]
@@ -54,6 +57,7 @@ class PlayedAcquirer:
         self.approved: dict[str, int] = {}
         self.unreversed: dict[str, int] = {}
         self.refused: set[str] = set()
+        self.shown: dict[str, str | None] = {}
 
     def take(self, message: Message) -> None:
         if message.mti == "0430":
@@ -63,6 +67,8 @@ class PlayedAcquirer:
         stan = message.text(11)
         if message[39] == "A0" or message[39] == "77" or stan not in self.open:
             return
+        # the card's number only where the card itself was shown
+        assert message.get(2) == self.shown[stan]
         _, amount = self.open.pop(stan)
         if message[39] == "00":
             self.approved[stan] = amount
@@ -77,11 +83,23 @@ class PlayedAcquirer:
         return [self.peer.reversal(500_000 + int(s), of=int(s), amount=a) for s, a in self.unreversed.items()]
 
 
+def presented(world: World, token: str, stan: int, amount: int, how: int) -> tuple[bytes, str | None]:
+    """A sale by the card, a token or a code, and the number that the acquirer knows."""
+    if how == 0:
+        return world.acquirer.sale(stan, amount), PAN
+    if how == 1:
+        return world.acquirer.sale(stan, amount, pan=token), token
+    made_at = (world.now // SECOND).to_bytes(4)
+    code = EmvCode(bytes(7), token, "3012", "000", bytes(8), bytes(8), stan.to_bytes(2), made_at)
+    return world.acquirer.code_sale(stan, code.build(), amount), None
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_books_agree_after_any_disorder(tmp_path: Path, seed: int) -> None:
     random = Random(seed)
     world = World(sqlite_url(tmp_path / "switch.db"), issuer_timeout=5.0, advice_retry=2.0)
     world.sign_on()
+    token = world.token()
     issuer, acquirer = PlayedIssuer(world.issuer, random), PlayedAcquirer(world.acquirer)
     wire: list[tuple[Peer, bool, bytes]] = []  # peer, whether towards the switch, body
 
@@ -121,7 +139,8 @@ def test_books_agree_after_any_disorder(tmp_path: Path, seed: int) -> None:
     for stan in range(1, SALES + 1):
         amount = random.randrange(1, 10_000)
         acquirer.open[f"{stan:06d}"] = (world.now / 1e6, amount)
-        put(world.acquirer, True, world.acquirer.sale(stan, amount))
+        body, acquirer.shown[f"{stan:06d}"] = presented(world, token, stan, amount, random.randrange(3))
+        put(world.acquirer, True, body)
         for _ in range(random.randrange(4)):
             step()
         if random.random() < 0.3:
