@@ -6,8 +6,10 @@ from pathlib import Path
 
 from acquirer.api import routes
 from acquirer.configuration import Configuration
+from acquirer.onboarding_api import applicant_routes, device_routes
 from acquirer.party import Acquirer
 from acquirer.tables import TABLES
+from network.attestation.monitoring_link import MONITORING_FRAMING
 from network.framing import MEMBER_FRAMING, TERMINAL_FRAMING
 from network.service import Address, Dialled, Listening, ServiceSettings, load_settings, main, run
 
@@ -19,12 +21,15 @@ class AcquirerSettings(ServiceSettings):
     ----------
     terminal_link : str
         Address on which terminals are awaited.
+    monitoring_link : str or None
+        Address on which phones are awaited to attest themselves; None where only conventional terminals are served.
     switch : str
         Address of the switch's member link.
     party : Configuration
     """
 
     terminal_link: str
+    monitoring_link: str | None = None
     switch: str
     party: Configuration = Configuration()
 
@@ -32,13 +37,16 @@ class AcquirerSettings(ServiceSettings):
 def serve(path: Path) -> int:
     """Serve the acquirer configured in the file `path` until it is told to stop; returns the exit code."""
     settings = load_settings(AcquirerSettings, path)
+    listen = [Listening("terminal", Address.parse(settings.terminal_link), TERMINAL_FRAMING)]
+    if settings.monitoring_link is not None:
+        listen.append(Listening("monitor", Address.parse(settings.monitoring_link), MONITORING_FRAMING))
     return run(
         lambda module: Acquirer(settings.party, module),
         settings,
         rows=TABLES,
-        listen=[Listening("terminal", Address.parse(settings.terminal_link), TERMINAL_FRAMING)],
+        listen=listen,
         dial=[Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)],
-        routes=[routes],
+        routes=[routes, applicant_routes, device_routes],
     )
 
 

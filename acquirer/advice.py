@@ -1,8 +1,9 @@
-"""Store and forward: reversal advices, sent to the switch until it answers them.
+"""Store and forward: reversals (0420) and offline sales (0220), sent to the switch until it answers them.
 
 An advice is a row. It is sent when it is made, if the switch can be reached; else, and for all that are pending
 after a start, when the acquirer has signed on; and again every `advice_retry` until an 0430 comes with any code but
-96, A0 and 77.
+96, A0 and 77, or an 0230 with any code but these and those that say that the issuer has not been asked; 30 must come
+to an 0220 three times.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ from acquirer.context import Context
 from acquirer.mapping import reversal_advice
 from acquirer.numbering import Moment
 from acquirer.tables import ANSWERED, PENDING, Advice, Merchant, Transaction
-from network.iso8583 import Message
+from network.iso8583 import INTERBANK, Message
 from network.party import TimerKey, Turn
 
 TIMER: Final = "advice"
 _BACKLOG: Final[TimerKey] = ("advice-backlog", "")
 
 _SEND_AGAIN: Final = frozenset(("96", "A0", "77"))
+_ISSUER_NOT_ASKED: Final = _SEND_AGAIN | {"68", "90", "91", "98"}
+"""What does not end an offline sale: the money of goods that are gone must not hang on an issuer's bad hour."""
+
+_NOT_READ: Final = "30"
+_TIMES_NOT_READ: Final = 3
+"""How often an offline sale is sent that is answered so: much of a message is outside of its MAC, and what was garbled
+on the wire is read when it comes again. Then it is the message itself."""
 
 
 class Advices:
@@ -32,7 +40,17 @@ class Advices:
         """Record the reversal of `row` for the reason `reason` (DE39), and send it if that can be done now."""
         context = self._context
         reference = context.new_reference(turn.store, moment)
-        advice = Advice(reference, row.reference, PENDING, reason, turn.now, 0, None, None)
+        advice = Advice(reference, row.reference, PENDING, reason, turn.now, 0, None, None, None)
+        turn.store.insert(advice)
+        if context.switch.ready:
+            self._send(turn, advice)
+
+    def store_message(self, turn: Turn, row: Transaction, message: Message) -> None:
+        """Record the 0220 about the offline sale `row`, whose identity it has, and send it if that can be done now."""
+        context = self._context
+        reference = row.reference
+        sealed = context.seal_text(reference, INTERBANK.pack(message))
+        advice = Advice(reference, reference, PENDING, "", turn.now, 0, None, None, sealed)
         turn.store.insert(advice)
         if context.switch.ready:
             self._send(turn, advice)
@@ -68,21 +86,49 @@ class Advices:
             if advice.status == PENDING:
                 self._send(turn, advice)
 
-    def answered(self, turn: Turn, message: Message, reference: str) -> None:
-        """An 0430 that is to be believed came for the advice `reference`."""
+    def answered(self, turn: Turn, message: Message, reference: str) -> str | None:
+        """An 0430 or 0230 that is to be believed came for the advice `reference`.
+
+        Returns
+        -------
+        str or None
+            DE39, where the advice has ended with it.
+        """
         advice = turn.store.find(Advice, "reference", reference)
         code = message.fields.get(39)
-        if advice is None or advice.status != PENDING or not isinstance(code, str):
+        is_offline_sale = message.mti == "0230"
+        if (
+            advice is None
+            or advice.status != PENDING
+            or (advice.message is not None) != is_offline_sale
+            or not isinstance(code, str)
+        ):
             self._context.dropped["unmatched"] += 1
-            return
+            return None
         turn.store.change(advice)
         advice.response_code = code
-        if code not in _SEND_AGAIN:
-            advice.status = ANSWERED
-            advice.answered_at = turn.now
-            turn.timer((TIMER, reference), None)
+        if code in (_ISSUER_NOT_ASKED if is_offline_sale else _SEND_AGAIN):
+            return None
+        if is_offline_sale and code == _NOT_READ and advice.attempts < _TIMES_NOT_READ:
+            return None
+        advice.status = ANSWERED
+        advice.answered_at = turn.now
+        turn.timer((TIMER, reference), None)
+        return code
 
     def _send(self, turn: Turn, advice: Advice) -> None:
+        context = self._context
+        if advice.message is None:
+            message = self._reversal(turn, advice)
+        else:
+            message = INTERBANK.unpack(context.unseal_text(advice.reference, advice.message))
+            message.header = context.switch.header
+        context.switch.send(turn, message)
+        turn.store.change(advice)
+        advice.attempts += 1
+        turn.timer((TIMER, advice.reference), turn.now + context.advice_retry)
+
+    def _reversal(self, turn: Turn, advice: Advice) -> Message:
         context = self._context
         store = turn.store
         row = store.find(Transaction, "reference", advice.original)
@@ -90,10 +136,6 @@ class Advices:
         if row is None or merchant is None:
             raise LookupError(f"advice {advice.reference} has lost its original")
         pan = context.card_of(row).pan
-        message = reversal_advice(
+        return reversal_advice(
             row, pan, advice.reference, advice.reason, merchant, context.acquirer_id, context.switch.header
         )
-        context.switch.send(turn, message)
-        store.change(advice)
-        advice.attempts += 1
-        turn.timer((TIMER, advice.reference), turn.now + context.advice_retry)

@@ -1,28 +1,29 @@
-"""The acquirer's REST interface for its operators: merchants, terminals, transactions, advices, the switch."""
+"""The acquirer's REST interface for its operators: merchants, terminals, transactions, advices, the switch.
+
+Orders, offline sales, keys and limits are in `acquirer.payment_api`, stopped cards in `acquirer.hot_card_api`.
+"""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 import fastapi
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from acquirer.enrolment import account_of
+from acquirer.hot_card_api import hot_card_routes
 from acquirer.operations import merchant_view, terminal_view
+from acquirer.payment_api import payment_routes
 from acquirer.tables import Advice, Merchant, Terminal, Transaction
-from network.iso8583 import RESPONSE_CODES
+from acquirer.views import Limit, advice_view, transaction_view
 from network.ledger import LedgerAccount
-from network.party import Instant, Json, local_time
+from network.party import Json
 from network.rest import Service
-
-MOST: Final = 500
-"""Most rows that a query gives."""
 
 MerchantId = Annotated[str, fastapi.Path(pattern=r"^[0-9A-Za-z]{15}$")]
 TerminalId = Annotated[str, fastapi.Path(pattern=r"^[0-9A-Za-z]{8}$")]
-Limit = Annotated[int, fastapi.Query(ge=1, le=MOST)]
 
 
 class NewMerchant(BaseModel):
@@ -125,9 +126,10 @@ def routes(service: Service) -> fastapi.APIRouter:
         """Transactions, the latest first: all, a terminal's, or those with a retrieval reference (DE37)."""
         query = sa.select(transactions).order_by(transactions.c.reference.desc()).limit(limit)
         if terminal is not None:
-            # the index of traces leads to a terminal's; digits at the bounds, since collations differ in the rest
-            bounds = f"{terminal}|000000|000000", f"{terminal}|999999|999999|9999"
-            query = query.where(transactions.c.trace.between(*bounds), transactions.c.terminal_id == terminal)
+            # the index of traces leads to a terminal's. No BETWEEN: PostgreSQL takes no collation in its bounds
+            trace = transactions.c.trace
+            query = query.where(trace >= f"{terminal}|000000|000000", trace <= f"{terminal}|999999|999999|9999")
+            query = query.where(transactions.c.terminal_id == terminal)
         with service.store.read() as connection:
             if rrn is not None:
                 latest = connection.execute(sa.select(sa.func.max(transactions.c.reference))).scalar_one()
@@ -135,19 +137,20 @@ def routes(service: Service) -> fastapi.APIRouter:
                 if first is None:
                     return []
                 # references of one hour begin alike, and a minute with a 5 at most
-                query = query.where(transactions.c.reference.between(first, first + "9"), transactions.c.rrn == rrn)
-            return [_transaction_view(Transaction(**row._mapping)) for row in connection.execute(query)]
+                reference = transactions.c.reference
+                query = query.where(reference >= first, reference <= first + "9", transactions.c.rrn == rrn)
+            return [transaction_view(Transaction(**row._mapping)) for row in connection.execute(query)]
 
     @router.get("/advices")
     def list_advices(
         status: Annotated[str | None, fastapi.Query(pattern="^(pending|answered)$")] = None, limit: Limit = 100
     ) -> list[Json]:
-        """Reversal advices to the switch, the latest first."""
+        """Advices to the switch, reversals and offline sales, the latest first."""
         query = sa.select(advices).order_by(advices.c.reference.desc()).limit(limit)
         if status is not None:
             query = query.where(advices.c.status == status)
         with service.store.read() as connection:
-            return [_advice_view(Advice(**row._mapping)) for row in connection.execute(query)]
+            return [advice_view(Advice(**row._mapping)) for row in connection.execute(query)]
 
     @router.post("/switch/echo")
     async def echo() -> Json:
@@ -164,30 +167,9 @@ def routes(service: Service) -> fastapi.APIRouter:
         """Sign off at the switch, until told to sign on."""
         return await service.command("sign_off", {})
 
+    router.include_router(payment_routes(service))
+    router.include_router(hot_card_routes(service))
     return router
-
-
-def _transaction_view(row: Transaction) -> dict[str, Json]:
-    """A transaction without what identifies the card."""
-    return {
-        "reference": row.reference,
-        "rrn": row.rrn,
-        "terminal_id": row.terminal_id,
-        "merchant_id": row.merchant_id,
-        "batch": row.batch,
-        "stan": row.stan,
-        "kind": row.kind,
-        "status": row.status,
-        "amount": row.amount,
-        "currency": row.currency,
-        "response_code": row.response_code,
-        "meaning": RESPONSE_CODES.get(row.response_code or ""),
-        "authorisation_code": row.authorisation_code,
-        "settlement_date": row.settlement_date,
-        "created_at": row.created_at,
-        "time": _time(row.created_at),
-        "answered_at": row.answered_at,
-    }
 
 
 def _first_reference(rrn: str, latest: str) -> str | None:
@@ -198,22 +180,3 @@ def _first_reference(rrn: str, latest: str) -> str | None:
     year -= (year - int(rrn[0])) % 10
     day = date(year, 1, 1) + timedelta(days=int(rrn[1:4]) - 1)
     return f"{day:%Y%m%d}{rrn[4:6]}" if day.year == year else None
-
-
-def _advice_view(row: Advice) -> dict[str, Json]:
-    return {
-        "reference": row.reference,
-        "original": row.original,
-        "status": row.status,
-        "reason": row.reason,
-        "meaning": RESPONSE_CODES.get(row.reason),
-        "attempts": row.attempts,
-        "response_code": row.response_code,
-        "created_at": row.created_at,
-        "time": _time(row.created_at),
-        "answered_at": row.answered_at,
-    }
-
-
-def _time(instant: Instant) -> str:
-    return local_time(instant).isoformat(timespec="milliseconds")

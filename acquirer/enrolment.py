@@ -114,6 +114,7 @@ def add_terminal(
     master_key: KeyHandle,
     now: Instant,
     mac_algorithm: MacAlgorithm = MacAlgorithm.CUP_ECB,
+    device_id: str | None = None,
 ) -> Terminal:
     """Enrol a terminal of a merchant, active at once; it gets its working keys when it signs on.
 
@@ -125,6 +126,8 @@ def add_terminal(
         The terminal master key: a key encryption key (usage K0), DES or double-length TDES.
     mac_algorithm
         What its DE64 is made with: CUP ECB or X9.9 with a single-length MAC key, X9.19 with a double-length one.
+    device_id
+        The device that is bound to it; None for a conventional terminal.
 
     Raises
     ------
@@ -154,6 +157,7 @@ def add_terminal(
         0,
         None,
         now,
+        device_id,
     )
     store.insert(terminal)
     return terminal

@@ -3,7 +3,7 @@
 =====  ==========================================  ==========================================
 DE     terminal to switch (0200)                   switch to terminal (0210)
 =====  ==========================================  ==========================================
-2      DE2, else the PAN of DE35                   as it is
+2      DE2, else the PAN of DE35; none of a code   as it is; none of a code
 3      310000 becomes 300000                       the terminal's own
 4      as it is; a balance inquiry has none        the terminal's own
 7      the acquirer's transmission time            -
@@ -28,6 +28,7 @@ DE     terminal to switch (0200)                   switch to terminal (0210)
 53     with a PIN: what the zone has               -
 54     -                                           as it is
 55     as it is                                    as it is
+59     what `acquirer.terminal_data` makes of it   -
 60     -                                           the terminal's own
 63     -                                           the card brand
 =====  ==========================================  ==========================================
@@ -40,13 +41,17 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from acquirer.tables import BALANCE, SALE, Merchant, Transaction
+from acquirer.tables import BALANCE, OFFLINE, SALE, Merchant, Transaction
 from network.iso8583 import InterbankHeader, Message
 from network.iso8583.message import Value
 from network.keys import PinFormat
 from network.member import OriginalData
 
-PROCESSING_CODES: Final = {SALE: ("000000", "000000"), BALANCE: ("310000", "300000")}
+PROCESSING_CODES: Final = {
+    SALE: ("000000", "000000"),
+    BALANCE: ("310000", "300000"),
+    OFFLINE: ("000000", "000000"),
+}
 """DE3 of each kind of transaction: the terminal's and the switch's."""
 
 TRANSACTION_TYPES: Final[dict[object, tuple[str, str, str]]] = {
@@ -54,6 +59,12 @@ TRANSACTION_TYPES: Final[dict[object, tuple[str, str, str]]] = {
     "310000": ("00", "01", BALANCE),
 }
 """What is offered under 0200: DE25, DE60.1 and the kind by DE3."""
+
+OFFLINE_SALE: Final = ("000000", "00", "36")
+"""DE3, DE25 and DE60.1 of what is offered under 0220 [G]."""
+
+CODE_ENTRY: Final = "03"
+"""How DE22 begins where the payer showed a code."""
 
 OTHER_REQUESTS: Final = frozenset(("0100", "0220", "0320", "0500", "0620", "0800", "0820", "0920"))
 """Message types of terminals that exist but are not offered here: 40. All others are invalid: 12."""
@@ -63,7 +74,8 @@ OTHER_PROCESSING_CODES: Final = frozenset(("000000", "030000", "200000", "310000
 
 ZONE_PIN_FORMAT: Final = PinFormat.ISO_0
 ZONE_SECURITY: Final = "2600000000000000"
-"""DE53 on the member link: PIN block with PAN, 3DES."""
+ZONE_SECURITY_OF_CODE: Final = "1600000000000000"
+"""DE53 on the member link: PIN block with PAN, 3DES; without PAN, since a code's card is not known here."""
 
 LONGEST_PIN: Final = "12"
 """DE26 where the terminal does not say: ISO 9564-1, 8.1."""
@@ -72,6 +84,9 @@ CARD_BRAND: Final = "CUP"
 
 _ACROSS: Final = (22, 23, 55)
 """What goes to the switch as it is, where it is there."""
+
+LINK_CODES: Final = frozenset(("A0", "77"))
+"""What speaks of the link over which it comes, and of nothing else: a wrong MAC, and a member that must sign on."""
 
 _SYSTEM_MALFUNCTION: Final = "96"
 
@@ -82,6 +97,10 @@ class CardData(NamedTuple):
     pan: str
     expiry: str | None
     track2: str | None
+
+
+NO_CARD: Final = CardData("", None, None)
+"""Of a payment by the payer's code: the acquirer never learns the card."""
 
 
 def card_data(fields: dict[int, Value]) -> CardData | None:
@@ -117,6 +136,14 @@ def kind_of(fields: dict[int, Value]) -> str | None:
     return kind if typed and fields.get(25, condition) == condition else None
 
 
+def is_offline_sale(fields: dict[int, Value]) -> bool:
+    """Whether an 0220 is an offline sale; DE25 may be missing."""
+    processing_code, condition, transaction_type = OFFLINE_SALE
+    private = fields.get(60)
+    typed = isinstance(private, str) and private.startswith(transaction_type)
+    return typed and fields.get(3) == processing_code and fields.get(25, condition) == condition
+
+
 def refusal_of_kind(mti: str, fields: dict[int, Value]) -> str:
     """DE39 for what is not offered: 40 where terminals know it, 12 where they do not."""
     if mti == "0200":
@@ -149,15 +176,15 @@ def interbank_request(
     acquirer_id: str,
     pin_block: bytes | None,
     header: InterbankHeader,
+    additional: str | None = None,
 ) -> Message:
-    """The 0200 to the switch of a terminal's 0200 that was recorded as `row`.
+    """The 0200 to the switch of a terminal's request that was recorded as `row`.
 
-    `pin_block` is the PIN under the zone's key. DE128 is still to be set.
+    `pin_block` is the PIN under the zone's key, `additional` DE59. DE128 is still to be set.
     """
     reference = row.reference
     pan, expiry, track2 = card
     out: dict[int, Value] = {
-        2: pan,
         3: PROCESSING_CODES[row.kind][1],
         7: reference[4:14],
         11: reference[14:20],
@@ -173,7 +200,9 @@ def interbank_request(
         43: merchant.acceptor,
         49: row.currency,
     }
-    if row.kind == SALE:
+    if pan:
+        out[2] = pan
+    if row.kind != BALANCE:
         out[4] = f"{row.amount:012d}"
     if expiry is not None:
         out[14] = expiry
@@ -185,7 +214,9 @@ def interbank_request(
     if pin_block is not None:
         out[26] = fields.get(26, LONGEST_PIN)
         out[52] = pin_block
-        out[53] = ZONE_SECURITY
+        out[53] = ZONE_SECURITY if pan else ZONE_SECURITY_OF_CODE
+    if additional is not None:
+        out[59] = additional
     return Message("0200", out, header)
 
 
@@ -207,7 +238,7 @@ def response_code(fields: dict[int, Value]) -> str | None:
     A0 and 77 speak of the link over which they came; to the terminal they would say that its own keys are wrong.
     """
     code = _text(fields, 39)
-    return _SYSTEM_MALFUNCTION if code in ("A0", "77") else code
+    return _SYSTEM_MALFUNCTION if code in LINK_CODES else code
 
 
 def terminal_answer(row: Transaction, card: CardData, code: str) -> dict[int, Value]:
@@ -217,7 +248,6 @@ def terminal_answer(row: Transaction, card: CardData, code: str) -> dict[int, Va
     """
     reference = row.reference
     out: dict[int, Value] = {
-        2: card.pan,
         3: PROCESSING_CODES[row.kind][0],
         11: row.stan,
         12: reference[8:14],
@@ -230,6 +260,8 @@ def terminal_answer(row: Transaction, card: CardData, code: str) -> dict[int, Va
         49: row.currency,
         63: CARD_BRAND,
     }
+    if card.pan:
+        out[2] = card.pan
     if row.kind == SALE:
         out[4] = f"{row.amount:012d}"
     if card.expiry is not None:
@@ -245,7 +277,7 @@ def terminal_answer(row: Transaction, card: CardData, code: str) -> dict[int, Va
             out[38] = row.authorisation_code
         if row.balances is not None:
             out[54] = row.balances
-        if row.chip_response is not None:
+        if row.chip_response is not None and row.card:
             out[55] = row.chip_response
     if row.private_data is not None:
         out[60] = row.private_data
@@ -259,6 +291,8 @@ def reversal_advice(
 
     Parameters
     ----------
+    pan
+        Empty where the payer showed a code: the switch knows the original's card.
     advice
         Reference of the advice itself.
     reason
@@ -267,7 +301,6 @@ def reversal_advice(
     reference = row.reference
     original = OriginalData("0200", reference[14:20], reference[4:14], acquirer_id, acquirer_id)
     out: dict[int, Value] = {
-        2: pan,
         3: PROCESSING_CODES[row.kind][1],
         4: f"{row.amount:012d}",
         7: advice[4:14],
@@ -286,6 +319,8 @@ def reversal_advice(
         49: row.currency,
         90: original.pack(),
     }
+    if pan:
+        out[2] = pan
     if row.settlement_date is not None:
         out[15] = row.settlement_date
     if row.card_sequence is not None:

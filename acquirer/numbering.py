@@ -1,4 +1,4 @@
-"""The acquirer's own numbers: system trace audit numbers, transmission times, retrieval references."""
+"""The acquirer's own numbers: system trace audit numbers, orders, transmission times, retrieval references."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from network.party import Turn
 from network.store import UnitOfWork
 
 _LAST_STAN: Final = 999_999
-_BLOCK: Final = 10_000
-"""Numbers reserved by one write; what a process has not used when it ends is skipped."""
+_LAST_ORDER: Final = 999_999_999_999
 
 
-class TraceNumbers:
-    """Gives out STANs, 000001 to 999999 and round again, none twice in a process or after a restart.
+class RunningNumbers:
+    """Gives out 0, 1, 2 and so on, none twice in a process or after a restart.
 
-    They are reserved in blocks in the `Sequence` row, so that a message costs no write.
+    They are reserved in blocks in a `Sequence` row, so that a message costs no write.
+
+    Parameters
+    ----------
+    name
+        Of the row.
+    block
+        Numbers reserved by one write; what a process has not used when it ends is skipped.
     """
 
-    NAME: Final = "stan"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str, block: int) -> None:
+        self._name = name
+        self._block = block
         self._next = self._end = 0
         self._committed = (0, 0)
 
@@ -34,23 +40,46 @@ class TraceNumbers:
         """The turn was not committed: its numbers, and a block that it reserved, are given out anew."""
         self._next, self._end = self._committed
 
-    def take(self, store: UnitOfWork) -> str:
-        """The next STAN, 6 digits."""
+    def number(self, store: UnitOfWork) -> int:
+        """The next number."""
         number = self._next
         if number >= self._end:
             number = self._reserve(store)
         self._next = number + 1
-        return f"{number % _LAST_STAN + 1:06d}"
+        return number
 
     def _reserve(self, store: UnitOfWork) -> int:
-        row = store.find(Sequence, "name", self.NAME)
+        row = store.find(Sequence, "name", self._name)
         if row is None:
-            row = Sequence(self.NAME, 0)
+            row = Sequence(self._name, 0)
             store.insert(row)
         store.change(row)
         start = row.reserved
-        row.reserved = self._end = start + _BLOCK
+        row.reserved = self._end = start + self._block
         return start
+
+
+class TraceNumbers(RunningNumbers):
+    """Gives out STANs, 000001 to 999999 and round again."""
+
+    def __init__(self) -> None:
+        super().__init__("stan", 10_000)
+
+    def take(self, store: UnitOfWork) -> str:
+        """The next STAN, 6 digits."""
+        return f"{self.number(store) % _LAST_STAN + 1:06d}"
+
+
+class OrderNumbers(RunningNumbers):
+    """Gives out the numbers of orders: the acquirer's id (8 digits) and a count of 12."""
+
+    def __init__(self, acquirer_id: str) -> None:
+        super().__init__("order", 100)
+        self._acquirer_id = acquirer_id
+
+    def take(self, store: UnitOfWork) -> str:
+        """The next order's number, 20 digits."""
+        return f"{self._acquirer_id}{self.number(store) % _LAST_ORDER + 1:012d}"
 
 
 class Moment:

@@ -1,11 +1,12 @@
-"""What operators command: enrolment, suspension, and the session with the switch."""
+"""What operators command: enrolment, suspension, what terminals download, and the session with the switch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from acquirer.context import Context
+from acquirer.downloads import set_ca_key, set_parameters, withdraw_ca_key
 from acquirer.enrolment import (
     MAC_ALGORITHMS,
     EnrolmentError,
@@ -14,7 +15,7 @@ from acquirer.enrolment import (
     set_merchant_status,
     set_terminal_status,
 )
-from acquirer.tables import Merchant, Terminal
+from acquirer.tables import ApplicationParameters, CaKey, Merchant, Terminal
 from network.iso8583 import Message
 from network.keys import MacAlgorithm, SecurityModuleError
 from network.party import SECOND, Command, CommandError, Instant, Json, TimerKey, Turn
@@ -26,9 +27,15 @@ _ECHO_LIMIT: Final = 100
 
 
 class Operations:
-    """Decides commands. An echo command is answered when the switch has answered the echo."""
+    """Decides commands. An echo command is answered when the switch has answered the echo.
 
-    def __init__(self, context: Context) -> None:
+    Parameters
+    ----------
+    more
+        Commands of other rooms, by name.
+    """
+
+    def __init__(self, context: Context, more: Mapping[str, Callable[[Turn, Command], Json]]) -> None:
         self._context = context
         self._echoes: dict[int, Instant] = {}
         self._committed = self._echoes
@@ -39,8 +46,12 @@ class Operations:
             "activate_merchant": lambda turn, command: self._set_merchant(turn, command, active=True),
             "suspend_terminal": lambda turn, command: self._set_terminal(turn, command, active=False),
             "activate_terminal": lambda turn, command: self._set_terminal(turn, command, active=True),
+            "set_ca_key": self._set_ca_key,
+            "withdraw_ca_key": self._withdraw_ca_key,
+            "set_parameters": self._set_parameters,
             "sign_on": self._sign_on,
             "sign_off": self._sign_off,
+            **more,
         }
 
     def begin(self) -> None:
@@ -153,6 +164,32 @@ class Operations:
     def _set_terminal(turn: Turn, command: Command, *, active: bool) -> Json:
         return terminal_view(set_terminal_status(turn.store, _text(command, "terminal_id"), active=active))
 
+    @staticmethod
+    def _set_ca_key(turn: Turn, command: Command) -> Json:
+        """`block` is the download's TLV in hexadecimal."""
+        try:
+            block = bytes.fromhex(_text(command, "block"))
+        except ValueError:
+            raise CommandError("block is not hexadecimal") from None
+        return ca_key_view(set_ca_key(turn.store, block, turn.now))
+
+    @staticmethod
+    def _withdraw_ca_key(turn: Turn, command: Command) -> Json:
+        name = f"{_text(command, 'rid')}|{_text(command, 'index')}".upper()
+        return ca_key_view(withdraw_ca_key(turn.store, name, turn.now))
+
+    @staticmethod
+    def _set_parameters(turn: Turn, command: Command) -> Json:
+        row = set_parameters(
+            turn.store,
+            _text(command, "aid"),
+            floor_limit=_fen(command, "floor_limit"),
+            contactless_limit=_fen(command, "contactless_limit"),
+            cvm_limit=_fen(command, "cvm_limit"),
+            now=turn.now,
+        )
+        return parameters_view(row)
+
 
 def merchant_view(merchant: Merchant) -> dict[str, Json]:
     """What operators see of a merchant."""
@@ -177,7 +214,32 @@ def terminal_view(terminal: Terminal) -> dict[str, Json]:
         "signed_on": terminal.mac_key is not None,
         "signed_on_at": terminal.signed_on_at,
         "sessions": terminal.session,
+        "device_id": terminal.device_id,
         "enrolled_at": terminal.enrolled_at,
+    }
+
+
+def ca_key_view(row: CaKey) -> dict[str, Json]:
+    """What operators see of a CA key: a public one."""
+    rid, _, index = row.name.partition("|")
+    return {
+        "rid": rid,
+        "index": index,
+        "status": row.status,
+        "expiry": row.expiry,
+        "block": row.block.hex().upper(),
+        "changed_at": row.changed_at,
+    }
+
+
+def parameters_view(row: ApplicationParameters) -> dict[str, Json]:
+    """What operators see of an application's limits, in fen."""
+    return {
+        "aid": row.aid,
+        "floor_limit": row.floor_limit,
+        "contactless_limit": row.contactless_limit,
+        "cvm_limit": row.cvm_limit,
+        "changed_at": row.changed_at,
     }
 
 
@@ -185,4 +247,11 @@ def _text(command: Command, name: str, default: str | None = None) -> str:
     value = command.arguments.get(name, default)
     if not isinstance(value, str):
         raise CommandError(f"{name} is missing, or no text")
+    return value
+
+
+def _fen(command: Command, name: str) -> int:
+    value = command.arguments.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise CommandError(f"{name} is missing, or no whole number of fen")
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from acquirer.advice import Advices
 from acquirer.books import post_reversal
@@ -10,11 +10,22 @@ from acquirer.context import Context
 from acquirer.mapping import batch_of, card_data
 from acquirer.numbering import Moment
 from acquirer.sale import NOT_FOUND, TIMER, holder_of, insert_holder
-from acquirer.tables import APPROVED, PENDING, REVERSED, SALE, TIMED_OUT, TOMBSTONE, UNKNOWN, Transaction
+from acquirer.tables import (
+    APPROVED,
+    OFFLINE,
+    PENDING,
+    REVERSED,
+    SALE,
+    TIMED_OUT,
+    TOMBSTONE,
+    UNKNOWN,
+    Terminal,
+    Transaction,
+)
 from acquirer.terminal_link import HEADER_LENGTH, TerminalRequest, trace_of
 from network.iso8583 import Message
 from network.iso8583.message import Value
-from network.party import Turn
+from network.party import LinkName, Turn
 
 _REPEATED: Final = (2, 3, 4, 11, 41, 42, 49, 60)
 """Elements of the 0400 that its answer repeats where they came."""
@@ -22,7 +33,10 @@ _REPEATED: Final = (2, 3, 4, 11, 41, 42, 49, 60)
 _NO_ANSWER: Final = "98"
 """The reason where the terminal gives none."""
 
-_REASONS: Final = frozenset((_NO_ANSWER, "96", "A0", "06"))
+_TERMINAL_FAULT: Final = "96"
+"""The reason where the terminal cannot say one any more."""
+
+_REASONS: Final = frozenset((_NO_ANSWER, _TERMINAL_FAULT, "A0", "06"))
 _OTHER_REASON: Final = "06"
 """What stands for a reason that is none of these [G]."""
 
@@ -35,6 +49,14 @@ def original_trace(terminal_id: str, message: Message) -> str:
         return trace_of(terminal_id, original[:6], original[6:12])
     stan = fields.get(11)
     return trace_of(terminal_id, batch_of(fields), stan) if isinstance(stan, str) else ""
+
+
+class Owed(NamedTuple):
+    """A reversal that a phone has handed over: DE60.2 and DE11 of the sale, and its amount in fen."""
+
+    batch: str
+    stan: str
+    amount: int
 
 
 class Reversals:
@@ -59,7 +81,10 @@ class Reversals:
             self._bury(turn, moment, request)
         elif row.status == TOMBSTONE:
             self._answer(turn, moment, request, row, NOT_FOUND)
-        elif not self._is_original(row, fields):
+        elif row.kind == OFFLINE and row.session == request.terminal.session:
+            # the card has approved and will not take it back
+            self._answer(turn, moment, request, row, "40")
+        elif row.kind == OFFLINE or not self._is_original(row, fields):
             if row.session == request.terminal.session:
                 self._answer(turn, moment, request, row, "64")
             else:
@@ -68,6 +93,27 @@ class Reversals:
         else:
             self._reverse(turn, moment, row, reason)
             self._answer(turn, moment, request, row, "00")
+
+    def take_back(self, turn: Turn, moment: Moment, terminal: Terminal, owed: Owed, link: LinkName) -> bool:
+        """Reverse a sale that a phone was going to reverse when it wiped its keys; nobody is to be answered.
+
+        Returns
+        -------
+        bool
+            False where the sale of that number is another one, of which the phone can have owed nothing.
+        """
+        trace = trace_of(terminal.terminal_id, owed.batch, owed.stan)
+        row = holder_of(turn.store, trace)
+        if row is not None and (row.kind != SALE or row.status == TOMBSTONE or row.amount != owed.amount):
+            if row.status == TOMBSTONE or row.session == terminal.session:
+                return row.status == TOMBSTONE
+            row = None
+        if row is None:
+            # it may still arrive, and must not be paid then
+            self._tombstone(turn, moment, terminal, trace, link, b"")
+        else:
+            self._reverse(turn, moment, row, _TERMINAL_FAULT)
+        return True
 
     def _is_original(self, row: Transaction, fields: dict[int, Value]) -> bool:
         """Whether card and amount, where the 0400 tells them, are those of the transaction."""
@@ -94,13 +140,19 @@ class Reversals:
 
     def _bury(self, turn: Turn, moment: Moment, request: TerminalRequest) -> None:
         """There is no such original: remember that it must never be paid, should it still arrive."""
+        header = request.body[:HEADER_LENGTH]
+        row = self._tombstone(turn, moment, request.terminal, request.trace, request.link, header)
+        self._answer(turn, moment, request, row, NOT_FOUND)
+
+    def _tombstone(
+        self, turn: Turn, moment: Moment, terminal: Terminal, trace: str, link: LinkName, header: bytes
+    ) -> Transaction:
         context = self._context
-        terminal = request.terminal
         stan = context.numbers.take(turn.store)
         reference = moment.reference(moment.transmission, stan, context.acquirer_id)
         row = Transaction(
             reference,
-            request.trace,
+            trace,
             None,
             TOMBSTONE,
             UNKNOWN,
@@ -108,8 +160,8 @@ class Reversals:
             terminal.merchant_id,
             terminal.session,
             b"",
-            request.link,
-            request.body[:HEADER_LENGTH],
+            link,
+            header,
             b"",
             0,
             context.configuration.currency,
@@ -119,16 +171,11 @@ class Reversals:
             None,
             moment.retrieval_reference(stan),
             turn.now,
-            NOT_FOUND,
-            None,
-            None,
-            None,
-            None,
-            None,
-            turn.now,
+            response_code=NOT_FOUND,
+            answered_at=turn.now,
         )
         insert_holder(turn.store, row)
-        self._answer(turn, moment, request, row, NOT_FOUND)
+        return row
 
     def _answer(self, turn: Turn, moment: Moment, request: TerminalRequest, row: Transaction, code: str) -> None:
         fields = request.message.fields

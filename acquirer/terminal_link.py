@@ -19,8 +19,18 @@ HEADER_LENGTH: Final = 11
 
 SIGN_ON_AGAIN: Final = frozenset(("77", "A0"))
 
+SEALED_MANAGEMENT: Final = frozenset(
+    ("360", "361", "370", "371", "372", "380", "381", "390", "391", "401", "402", "404")
+)
+"""DE60.3 of the network management (0800, 0820) that carries DE64: downloads and orders."""
+
+ORDER_PAID: Final = "403"
+"""DE60.3 of what the acquirer tells a terminal unasked."""
+
 _ECHOED: Final = (2, 3, 4, 11, 23, 25, 41, 42, 49, 60)
 """Elements of a request that a refusal repeats where they came."""
+
+_IDENTITY: Final = (11, 41, 42, 60)
 
 
 class TerminalRequest:
@@ -61,6 +71,17 @@ def response_mti(mti: str) -> str | None:
     if function not in "02468":
         return None
     return f"{mti[:2]}{int(function) + 1}{mti[3]}"
+
+
+def management_code(fields: dict[int, Value]) -> str:
+    """DE60.3; empty where DE60 is too short to hold it."""
+    private = fields.get(60)
+    return private[8:11] if isinstance(private, str) and len(private) >= 11 else ""
+
+
+def is_sealed(message: Message) -> bool:
+    """Whether a message of this kind and its answer carry DE64: all but sign-on, sign-off and echo."""
+    return message.mti[1] != "8" or management_code(message.fields) in SEALED_MANAGEMENT
 
 
 def refusal_of_sender(terminal: Terminal | None, merchant: Merchant | None, message: Message) -> str | None:
@@ -113,7 +134,24 @@ class TerminalLink:
         fields[39] = code
         header = message.header
         raw = header.raw if isinstance(header, TerminalHeader) else TerminalHeader().raw
-        self.answer(turn, link, raw, terminal, mti, fields)
+        self.answer(turn, link, raw, terminal, mti, fields, sealed=is_sealed(message))
+
+    def manage(
+        self, turn: Turn, moment: Moment, request: TerminalRequest, rrn: str, code: str, more: dict[int, Value]
+    ) -> None:
+        """Answer network management that carries DE64: the request's own elements, `code`, and `more`."""
+        message = request.message
+        mti = response_mti(message.mti)
+        if mti is None:
+            return
+        fields: dict[int, Value] = {n: message.fields[n] for n in _IDENTITY if n in message.fields}
+        fields |= {12: moment.time, 13: moment.date, 37: rrn, 39: code, **more}
+        self.answer(turn, request.link, request.body[:HEADER_LENGTH], request.terminal, mti, fields)
+
+    def tell(self, turn: Turn, link: LinkName, header: bytes, terminal: Terminal, fields: dict[int, Value]) -> None:
+        """Send an 0820 that no terminal has asked for, if it has a MAC key; `header` is that of its last request."""
+        if terminal.mac_key is not None:
+            self._send_sealed(turn, link, Message("0820", fields, _reply_header(header, 0)), terminal, terminal.mac_key)
 
     def answer(
         self,
@@ -123,10 +161,12 @@ class TerminalLink:
         terminal: Terminal | None,
         mti: str,
         fields: dict[int, Value],
+        *,
+        sealed: bool = True,
     ) -> None:
         """Send an answer, with DE64 where the terminal has a MAC key in force; DE32 is put in.
 
-        There is no DE64 with 77, whose sense is that there is no key, nor on network management (0810, 0830).
+        There is no DE64 with 77, whose sense is that there is no key, nor where `sealed` is false.
 
         Parameters
         ----------
@@ -134,15 +174,20 @@ class TerminalLink:
             TPDU and head of the request, 11 bytes.
         fields
             The answer's elements; DE39 among them.
+        sealed
+            As `is_sealed` says of the request.
         """
         fields[32] = self._acquirer_id
         again = fields[39] in SIGN_ON_AGAIN
         message = Message(mti, fields, _reply_header(header, 3 if again else 0))
-        mac_key = None if terminal is None or mti[1] == "8" or fields[39] == "77" else terminal.mac_key
+        mac_key = terminal.mac_key if terminal is not None and sealed and fields[39] != "77" else None
         if terminal is None or mac_key is None:
             turn.send(link, TERMINAL.pack(message))
-            return
-        fields[64] = NO_MAC
+        else:
+            self._send_sealed(turn, link, message, terminal, mac_key)
+
+    def _send_sealed(self, turn: Turn, link: LinkName, message: Message, terminal: Terminal, mac_key: str) -> None:
+        message.fields[64] = NO_MAC
         packed = TERMINAL.pack(message)[:-8]
         module = self._module
         mac = module.mac(module.load(mac_key), MAC_ALGORITHMS[terminal.mac_algorithm], packed[HEADER_LENGTH:])

@@ -1,4 +1,4 @@
-"""Network management of terminals: sign-on with key download, sign-off, echo (docs/protocol.md)."""
+"""Terminals' sessions: sign-on with key download, sign-off, echo (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from acquirer.context import Context
 from acquirer.numbering import Moment
 from acquirer.tables import Terminal
-from acquirer.terminal_link import TerminalRequest, response_mti
+from acquirer.terminal_link import TerminalRequest, management_code, response_mti
 from network.iso8583 import TerminalHeader
 from network.iso8583.message import Value
 from network.keys import Algorithm, KeyUsage, KeyUsageError, MacAlgorithm
@@ -33,8 +33,8 @@ class SignOns:
     def request(self, turn: Turn, moment: Moment, request: TerminalRequest) -> None:
         """Decide an 0800 or 0820 of a terminal that may send."""
         message = request.message
-        code = _network_management_code(message.fields)
-        if 11 not in message.fields or code is None:
+        code = management_code(message.fields)
+        if 11 not in message.fields or not code:
             self._answer(turn, moment, request, "30", None)
         elif message.mti == "0800" and code in (SINGLE_LENGTH_KEYS, DOUBLE_LENGTH_KEYS, KEYS_WITH_TRACK_KEY):
             self._sign_on(turn, moment, request, code)
@@ -101,10 +101,4 @@ class SignOns:
         if download is not None:
             fields[62] = download
         header = message.header.raw if isinstance(message.header, TerminalHeader) else TerminalHeader().raw
-        context.terminals.answer(turn, request.link, header, request.terminal, mti, fields)
-
-
-def _network_management_code(fields: dict[int, Value]) -> str | None:
-    """DE60.3; None where DE60 is too short to hold it."""
-    private = fields.get(60)
-    return private[8:11] if isinstance(private, str) and len(private) >= 11 else None
+        context.terminals.answer(turn, request.link, header, request.terminal, mti, fields, sealed=False)

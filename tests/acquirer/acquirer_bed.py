@@ -205,14 +205,14 @@ class SwitchPeer:
         return block == message.binary(52)
 
     def answer(self, request: Message, code: str = "00", **changes: Value | None) -> bytes:
-        """An 0210 or 0430 to what the acquirer sent."""
+        """An 0210, 0430 or 0230 to what the acquirer sent."""
         advice = request.mti == "0420"
         kept = (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 33, 37, 41, 42, 49)
         fields = {n: request.fields[n] for n in kept if n in request.fields}
         fields |= {15: "1123", 39: code, 100: ISSUER_ID}
         if code == "00" and not advice:
             fields |= {38: "A1B2C3", 55: bytes.fromhex("910AAABBCCDDEEFF00113030")}
-        mti = "0430" if advice else "0210"
+        mti = {"0420": "0430", "0220": "0230"}.get(request.mti, "0210")
         message = Message(mti, dict(sorted(changed(fields, changes).items())), self.header)
         return pack_with_mac(message, self.module, self.keys["2"])
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import fastapi
 import httpx
 import pytest
-from acquirer_bed import MERCHANT, SWITCH_ID, ZMK, Bed, Terminal
+from acquirer_bed import MERCHANT, PAN, SWITCH_ID, ZMK, Bed, Terminal
+from further_messages import CODE, claim, claimed, new_order, offline_sale, payments, sent
 
 from acquirer.api import routes
 from acquirer.configuration import Configuration
 from acquirer.enrolment import EnrolmentError, add_merchant, add_terminal, join_network
+from network.emv.ca_keys import CaPublicKey
 from network.keys import Algorithm, KeyHandle, KeyUsage, MacAlgorithm, SecurityModule
 from network.party import Command, CommandError, Json, Work
+from network.rest import application
 
 
 def master_key(module: SecurityModule, usage: KeyUsage = KeyUsage.KEY_ENCRYPTION) -> KeyHandle:
@@ -170,7 +174,9 @@ def test_the_configuration_refuses_what_cannot_be() -> None:
 
 
 class Rest:
-    """What `routes` needs of a service."""
+    """What `routes` and the application around them need of a service."""
+
+    name, token, public = "acquirer", "token", ()
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
@@ -192,18 +198,22 @@ class Client:
     """Asks the routes without a port."""
 
     def __init__(self, bed: Bed) -> None:
-        app = fastapi.FastAPI()
-        app.include_router(routes(Rest(bed)))  # type: ignore[arg-type]
+        app = application(Rest(bed), [routes])  # type: ignore[arg-type]
         self._transport = httpx.ASGITransport(app)
 
     def get(self, path: str, params: dict[str, str | int] | None = None, token: str = "token") -> httpx.Response:
         return asyncio.run(self._request("GET", path, params, None, token))
 
-    def post(self, path: str, json: dict[str, str] | None = None) -> httpx.Response:
-        return asyncio.run(self._request("POST", path, None, json, "token"))
+    def post(self, path: str, json: Mapping[str, str | int] | None = None, method: str = "POST") -> httpx.Response:
+        return asyncio.run(self._request(method, path, None, json, "token"))
 
     async def _request(
-        self, method: str, path: str, params: dict[str, str | int] | None, json: dict[str, str] | None, token: str
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str | int] | None,
+        json: Mapping[str, str | int] | None,
+        token: str,
     ) -> httpx.Response:
         async with httpx.AsyncClient(transport=self._transport, base_url="http://acquirer") as client:
             headers = {"Authorization": f"Bearer {token}"}
@@ -263,6 +273,88 @@ def test_rest_enrols_and_suspends(bed: Bed, client: Client) -> None:
     assert client.post("/switch/sign-on").json() == {"sent": True}
 
 
+def test_rest_shows_orders_and_offline_sales(bed: Bed, terminal: Terminal, client: Client) -> None:
+    paid, static = new_order(bed, terminal), new_order(bed, terminal, None)
+    claimed(bed, claim(bed.switch, paid), claim(bed.switch, paid, "6200000000000000001"))
+    bed.answer(bed.switch.answer(payments(bed)[0]))
+    orders = client.get("/orders").json()
+    assert [(one["order"], one["status"], one["static"]) for one in orders] == [
+        (static, "open", True),
+        (paid, "paid", False),
+    ]
+    assert client.get("/orders", params={"terminal": "T0000009"}).json() == []
+    shown = client.get(f"/orders/{paid}").json()
+    assert (shown["paid_amount"], shown["payment"]) == (1250, bed.rows()[0].reference)
+    assert sorted((one["response_code"], one["payment"]) for one in shown["claims"]) == [
+        ("00", shown["payment"]),
+        ("94", None),
+    ]
+    assert client.get("/orders/48020000000000000999").status_code == 404
+    assert client.get("/orders/1").status_code == 422
+    (payment,) = client.get("/transactions", params={"terminal": terminal.terminal_id}).json()
+    assert (payment["order"], payment["entry_mode"]) == (paid, "032")
+    bed.ask(terminal, offline_sale(terminal, 700))
+    (offline,) = client.get("/offline-sales").json()
+    assert (offline["amount"], offline["status"], offline["kind"]) == (700, "accepted", "offline")
+    (advice,) = client.get("/advices").json()
+    assert (advice["kind"], advice["original"]) == ("offline sale", offline["reference"])
+    bed.answer(bed.switch.answer(sent(bed, "0220")[0]))
+    assert client.get("/offline-sales").json()[0]["status"] == "approved"
+    for path in ("/orders", f"/orders/{paid}", "/offline-sales", "/advices", "/transactions"):
+        text = client.get(path).text
+        assert PAN not in text
+        assert CODE not in text
+
+
+def test_rest_sets_what_terminals_download(bed: Bed, client: Client) -> None:
+    block = CaPublicKey(bytes.fromhex("A000000333"), 8, b"\xc1" * 128, 3, "20301231").build().hex().upper()
+    made = client.post("/ca-keys", {"block": block})
+    assert made.status_code == 201
+    assert client.get("/ca-keys").json() == [made.json()]
+    assert (made.json()["index"], made.json()["expiry"], made.json()["block"]) == ("08", "20301231", block)
+    assert client.post("/ca-keys", {"block": block[:-2] + "00"}).status_code == 409
+    assert client.post("/ca-keys", {"block": "xyz"}).status_code == 422
+    assert client.post("/ca-keys/A000000333/08", method="DELETE").json()["status"] == "suspended"
+    assert client.post("/ca-keys/A000000333/09", method="DELETE").status_code == 409
+    limits = {"floor_limit": 1, "contactless_limit": 2, "cvm_limit": 3}
+    assert client.post("/application-parameters/a000000333010106", limits, "PUT").json()["aid"] == "A000000333010106"
+    (shown,) = client.get("/application-parameters").json()
+    assert limits.items() <= shown.items()
+    assert client.post("/application-parameters/A0", limits, "PUT").status_code == 422
+    assert client.post("/application-parameters/A000000333010106", limits | {"cvm_limit": -1}, "PUT").status_code == 422
+
+
+def test_rest_stops_cards_and_shows_them_masked(bed: Bed, client: Client) -> None:
+    made = client.post("/hot-cards", {"pan": PAN, "reason": "reported stolen"})
+    assert made.status_code == 201
+    card = made.json()
+    assert (card["pan"], card["reason"], card["status"]) == (f"{PAN[:6]}******{PAN[-4:]}", "reported stolen", "listed")
+    assert client.get("/hot-cards").json() == [card]
+    for body in ({"pan": PAN + "x", "reason": "x"}, {"pan": PAN}, {"pan": PAN, "reason": "x", "more": PAN}):
+        refused = client.post("/hot-cards", body)
+        assert refused.status_code == 422
+        assert PAN not in refused.text
+    refused = client.post("/hot-cards", {"pan": PAN, "reason": PAN})
+    assert refused.status_code == 409
+    assert PAN not in refused.text
+    assert client.post(f"/hot-cards/{PAN}", method="DELETE").status_code == 422
+    assert client.post(f"/hot-cards/{'0' * 32}", method="DELETE").status_code == 409
+    removed = client.post(f"/hot-cards/{card['id']}", method="DELETE").json()
+    assert removed["status"] == "removed"
+    assert client.get("/hot-cards").json() == []
+    assert client.get("/hot-cards?status=removed").json() == [removed]
+    assert PAN not in str(removed)
+
+
 def test_rest_asks_for_the_operators_token(client: Client) -> None:
-    for path in ("/merchants", "/terminals", "/transactions", "/advices", f"/merchants/{MERCHANT}"):
+    for path in (
+        "/merchants",
+        "/terminals",
+        "/transactions",
+        "/advices",
+        f"/merchants/{MERCHANT}",
+        "/orders",
+        "/ca-keys",
+        "/hot-cards",
+    ):
         assert client.get(path, token="wrong").status_code == 401

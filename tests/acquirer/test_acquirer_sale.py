@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from acquirer_bed import EXPIRY, ISSUER_ID, MERCHANT, PAN, PIN, Bed, Terminal
+from further_messages import sent
 
 from network.iso8583 import TERMINAL
 from network.iso8583.message import Value
@@ -115,6 +116,20 @@ def test_key_trouble_on_the_member_link_is_not_the_terminals(bed: Bed, terminal:
     assert bed.pay(terminal, terminal.sale(), code).fields[39] == "96"
     assert bed.switch.sign_ons == 3
     assert bed.pay(terminal, terminal.sale()).fields[39] == "00"
+
+
+@pytest.mark.parametrize("code", ["A0", "77"])
+def test_a_whole_copy_of_what_the_switch_could_not_read_is_never_paid(bed: Bed, terminal: Terminal, code: str) -> None:
+    bed.ask(terminal, terminal.sale())
+    (request,) = sent(bed, "0200")
+    bed.answer(bed.switch.answer(request, code))
+    (row,) = bed.rows()
+    assert (row.status, row.response_code) == ("timed_out", "96")
+    # the damaged copy was answered; another one arrives and is approved
+    bed.answer(bed.switch.answer(request, "00"))
+    assert bed.balances() == {}
+    (advice,) = bed.advices()
+    assert (advice.original, advice.reason) == (row.reference, code)
 
 
 @pytest.mark.parametrize(
