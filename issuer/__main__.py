@@ -8,6 +8,7 @@ from issuer.api import routes
 from issuer.configuration import Configuration
 from issuer.party import Issuer
 from issuer.tables import TABLES
+from issuer.wallet_api import token_routes, wallet_routes
 from network.framing import MEMBER_FRAMING
 from network.service import Address, Dialled, Listening, ServiceSettings, load_settings, main, run
 
@@ -35,7 +36,12 @@ def serve(path: Path) -> int:
     listen = [Listening("switch", Address.parse(settings.member_link), MEMBER_FRAMING)] if settings.member_link else []
     dial = [Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)] if settings.switch else []
     return run(
-        lambda module: Issuer(settings.party, module), settings, rows=TABLES, listen=listen, dial=dial, routes=[routes]
+        lambda module: Issuer(settings.party, module),
+        settings,
+        rows=TABLES,
+        listen=listen,
+        dial=dial,
+        routes=[routes, token_routes, wallet_routes],
     )
 
 

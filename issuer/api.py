@@ -132,14 +132,16 @@ class CardReader:
         self._module = module
         self._keys: dict[str, KeyHandle] = {}
 
+    def index_of(self, connection: sa.Connection, pan: str) -> str:
+        """What a card is looked up by; empty before the issuer was installed, when there is none."""
+        index_key = self._key(connection, INDEX_KEY)
+        return "" if index_key is None else pan_index(self._module, index_key, pan)
+
     def card(self, pan: str) -> dict[str, Json] | None:
         """The card of this number and the money behind it; None where there is none."""
         cards = self._store.tables[Card]
         with self._store.read() as connection:
-            index_key = self._key(connection, INDEX_KEY)
-            if index_key is None:
-                return None
-            query = sa.select(cards).where(cards.c.pan_index == pan_index(self._module, index_key, pan))
+            query = sa.select(cards).where(cards.c.pan_index == self.index_of(connection, pan))
             row = connection.execute(query).one_or_none()
             if row is None:
                 return None

@@ -3,22 +3,64 @@
 It knows SELECT, GET PROCESSING OPTIONS, READ RECORD, EXTERNAL AUTHENTICATE and GET DATA (EMV 4.4 Book 3, 6.5;
 DOMAIN.md 4). The cryptogram is computed by the chip's own key in its security module, the transaction counter is the
 chip's own and never runs backwards. There is no GENERATE AC: the decision is in the answer to GET PROCESSING OPTIONS.
+
+A payment that the card approves by itself is taken from its electronic cash when the last record named by the file
+locator is read: then the terminal has all it needs, and a card pulled out before has paid nothing [G]. What the card
+made for a payment it keeps, in the field and out of it, until the next payment begins; a terminal from which the card
+was torn selects the application again and reads the records, without beginning another payment. However often the last
+one is read, the amount is taken once.
 """
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final, NamedTuple
 
-from network.emv import CRYPTOGRAM_DATA, CardOutcome, CardVerificationResults, IssuerApplicationData, assemble, dol, tlv
+from issuer.card_application import (
+    CREDIT_AID,
+    DEBIT_AID,
+    ELECTRONIC_CASH_AID,
+    QUASI_CREDIT_AID,
+    AuthenticationFailure,
+    CvmRule,
+    ElectronicCash,
+    OfflineAuthentication,
+    Personalisation,
+)
+from issuer.card_file import (
+    PDOL_ENTRIES,
+    PDOL_LENGTH,
+    PPSE,
+    application_information,
+    directory,
+    directory_entry,
+    interchange_profile,
+    records,
+    sequence_object,
+    track2_object,
+)
+from issuer.payment_records import PaymentRecords
+from issuer.purse import Purse
+from network.emv import CardOutcome, CardVerificationResults, IssuerApplicationData, assemble, tlv
 from network.keys import Algorithm, KeyHandle, Scheme, SecurityModule
 
-PPSE: Final = b"2PAY.SYS.DDF01"
-DEBIT_AID: Final = bytes.fromhex("A000000333010101")
-CREDIT_AID: Final = bytes.fromhex("A000000333010102")
+__all__ = [
+    "CREDIT_AID",
+    "DEBIT_AID",
+    "ELECTRONIC_CASH_AID",
+    "LAST_ATC",
+    "PPSE",
+    "QUASI_CREDIT_AID",
+    "AuthenticationFailure",
+    "ChipCard",
+    "CvmRule",
+    "ElectronicCash",
+    "OfflineAuthentication",
+    "Personalisation",
+    "TransactionCounter",
+]
+
 LAST_ATC: Final = 0xFFFF
 """Where the transaction counter stays: a card that has reached it makes no more payments."""
 
@@ -35,119 +77,15 @@ _DATA_NOT_FOUND: Final = b"\x6a\x88"
 _INSTRUCTION_NOT_SUPPORTED: Final = b"\x6d\x00"
 _CLASS_NOT_SUPPORTED: Final = b"\x6e\x00"
 
-_PDOL: Final = bytes.fromhex("9F66049F02069F03069F1A0295055F2A029A039C019F3704")
-_PDOL_ENTRIES: Final = tuple(dol.parse(_PDOL))
-_PDOL_LENGTH: Final = sum(length for _, length in _PDOL_ENTRIES)
-# Cardholder verification, terminal risk management and issuer authentication are supported; offline data
-# authentication is not (EMV 4.4 Book 3, Annex C1).
-_INTERCHANGE_PROFILE: Final = b"\x1c\x00"
 _ALGORITHMS: Final = {Scheme.PBOC_3DES: 0x01, Scheme.PBOC_SM4: 0x04}
-_MAX_TRACK2: Final = 37
 
-
-class CvmRule(Enum):
-    """When the card demands that its holder be verified."""
-
-    ABOVE_LIMIT = "PIN, or else signature, above the card's limit"
-    ALWAYS = "PIN, or else signature, at every amount"
-    NEVER = "never; the card knows no way of verification"
-    ON_DEVICE = "done by the holder on their own device before each payment"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Personalisation:
-    """What is written into a card before its holder gets it, but for the key.
-
-    Attributes
-    ----------
-    pan : str
-        Account number, 13 to 19 digits.
-    expiry : str
-        YYMM, the last month the card is good for.
-    sequence : str
-        Card sequence number, three digits, the first of them 0.
-    service_code : str
-        Three digits beginning 2 or 6, which announce a chip: 201, 220.
-    track2 : str
-        Track 2 equivalent data with separator ``=``, at most 37 characters; must agree with the attributes above. When
-        empty it is made of them.
-    aid : bytes
-        Application identifier, 5 to 16 bytes.
-    label : str
-        Application label, 1 to 16 ASCII characters.
-    scheme : Scheme
-        How the card key makes cryptograms: triple DES or SM4.
-    cryptogram_version : int
-        0x01 or 0x17, see `network.emv.CRYPTOGRAM_DATA`.
-    key_index : int
-        Which issuer master key the card key comes from, 0 to 255.
-    cvm_rule : CvmRule
-        When the holder must be verified. The reader may demand it too.
-    cvm_limit : int
-        Fen; for `CvmRule.ABOVE_LIMIT`.
-    currency, country : str
-        Of the account, ISO number of three digits. In another currency the limit does not count as small.
-
-    """
-
-    pan: str
-    expiry: str
-    sequence: str = "001"
-    service_code: str = "220"
-    track2: str = ""
-    aid: bytes = DEBIT_AID
-    label: str = "UnionPay Debit"
-    scheme: Scheme = Scheme.PBOC_3DES
-    cryptogram_version: int = 0x01
-    key_index: int = 1
-    cvm_rule: CvmRule = CvmRule.ABOVE_LIMIT
-    cvm_limit: int = 100_000
-    currency: str = "156"
-    country: str = "156"
-
-    def __post_init__(self) -> None:
-        for name, digits, least, most in (
-            ("pan", self.pan, 13, 19),
-            ("expiry", self.expiry, 4, 4),
-            ("sequence", self.sequence, 3, 3),
-            ("service_code", self.service_code, 3, 3),
-            ("currency", self.currency, 3, 3),
-            ("country", self.country, 3, 3),
-        ):
-            if not (least <= len(digits) <= most and digits.isascii() and digits.isdigit()):
-                raise ValueError(f"{name}: {least} to {most} digits" if least != most else f"{name}: {most} digits")
-        if not 1 <= int(self.expiry[2:]) <= 12:
-            raise ValueError("expiry: YYMM with a month of 01 to 12")
-        if self.sequence[0] != "0":
-            raise ValueError("sequence: begins with 0, the chip holds two digits")
-        if self.service_code[0] not in "26":
-            raise ValueError("service_code: begins with 2 or 6 on a chip card")
-        start = f"{self.pan}={self.expiry}{self.service_code}"
-        if not self.track2:
-            object.__setattr__(self, "track2", start)
-        rest = self.track2.removeprefix(start)
-        if (
-            not self.track2.startswith(start)
-            or len(self.track2) > _MAX_TRACK2
-            or not (rest + "0").isdigit()
-            or not rest.isascii()
-        ):
-            raise ValueError("track2: pan, '=', expiry, service code and further digits, 37 characters at most")
-        if not 5 <= len(self.aid) <= 16:
-            raise ValueError("aid: 5 to 16 bytes")
-        if not (1 <= len(self.label) <= 16 and self.label.isascii()):
-            raise ValueError("label: 1 to 16 ASCII characters")
-        if self.scheme not in _ALGORITHMS:
-            raise ValueError("scheme: one of the PBOC schemes")
-        if self.cryptogram_version not in CRYPTOGRAM_DATA:
-            raise ValueError("cryptogram_version: not known")
-        if not 0 <= self.key_index <= 0xFF:
-            raise ValueError("key_index: 0 to 255")
-        if self.cvm_limit < 0:
-            raise ValueError("cvm_limit: not negative, in fen")
-
-    def __repr__(self) -> str:
-        return f"Personalisation(pan={self.pan[:6]}...{self.pan[-4:]}, aid={self.aid.hex().upper()})"
+# Bits of the terminal transaction qualifiers 9F66 (DOMAIN.md 4.1), by byte
+_QUICKPASS: Final = 0x20
+_OFFLINE_ONLY: Final = 0x08
+_ONLINE_PIN: Final = 0x04
+_SIGNATURE: Final = 0x02
+_VERIFICATION_REQUIRED: Final = 0x40
+_FDDA: Final = 0x80
 
 
 class _Command(NamedTuple):
@@ -163,8 +101,26 @@ class _State(Enum):
     DONE = "nothing more to do until selected again"
 
 
+class TransactionCounter:
+    """Counts the payments of a card; applications with the same account and key share one.
+
+    Parameters
+    ----------
+    value : int
+        Payments begun so far, 0 to 65535.
+
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int = 0) -> None:
+        if not 0 <= value <= LAST_ATC:
+            raise ValueError("atc: 0 to 65535")
+        self.value = value
+
+
 class ChipCard:
-    """A personalised card.
+    """A personalised card with one application.
 
     Parameters
     ----------
@@ -174,40 +130,54 @@ class ChipCard:
         The chip's own, which holds its key.
     card_key : KeyHandle
         The key derived for this card, see `SecurityModule.derive_card_key`.
-    atc : int
-        Where the transaction counter stands: the number of payments begun so far.
+    atc : int or TransactionCounter
+        Where the transaction counter stands: the number of payments begun so far; or the counter itself, which another
+        application of the card may have too.
+    balance : int or None
+        Fen of electronic cash on the card, where it has been used since it was handed out.
 
     """
 
     __slots__ = (
         "_arqc",
-        "_atc",
         "_card_key",
+        "_counter",
         "_currency",
         "_directory",
         "_fci",
         "_file",
         "_iad_head",
         "_iad_tail",
+        "_interchange_profile",
         "_issuer_authentication_failed",
         "_module",
         "_online_not_completed",
         "_options_head",
+        "_payment",
+        "_purse",
         "_state",
         "personalisation",
     )
 
     def __init__(
-        self, personalisation: Personalisation, security_module: SecurityModule, card_key: KeyHandle, atc: int = 0
+        self,
+        personalisation: Personalisation,
+        security_module: SecurityModule,
+        card_key: KeyHandle,
+        atc: int | TransactionCounter = 0,
+        balance: int | None = None,
     ) -> None:
-        if not 0 <= atc <= LAST_ATC:
-            raise ValueError("atc: 0 to 65535")
         if (card_key.algorithm is Algorithm.SM4) != (personalisation.scheme is Scheme.PBOC_SM4):
             raise ValueError("card_key: of another cipher than the scheme")
+        authentication, cash = personalisation.offline_authentication, personalisation.electronic_cash
+        if balance is not None and cash is None:
+            raise ValueError("balance: the card has no electronic cash")
         self.personalisation = personalisation
         self._module = security_module
         self._card_key = card_key
-        self._atc = atc
+        self._payment = None if authentication is None else PaymentRecords(security_module, authentication)
+        self._purse = None if cash is None else Purse(cash, balance)
+        self._counter = atc if isinstance(atc, TransactionCounter) else TransactionCounter(atc)
         self._state = _State.IDLE
         self._arqc = b""
         self._online_not_completed = False
@@ -217,10 +187,36 @@ class ChipCard:
     @property
     def atc(self) -> int:
         """Where the transaction counter stands, 0 to 65535."""
-        return self._atc
+        return self._counter.value
+
+    @property
+    def balance(self) -> int | None:
+        """Electronic cash on the card in fen; None on a card without."""
+        return self._purse.balance if self._purse is not None else None
+
+    def load(self, amount: int) -> None:
+        """Put electronic cash on the card, as its issuer does at a machine of its own, over a link not modelled here.
+
+        Parameters
+        ----------
+        amount : int
+            Fen, positive.
+
+        Raises
+        ------
+        ValueError
+            The card has no electronic cash, or would hold more than it may.
+
+        """
+        if self._purse is None:
+            raise ValueError("the card has no electronic cash")
+        self._purse.load(amount)
 
     def reset(self) -> None:
-        """Take the card out of the field: it forgets the selection and the payment under way, not its counter."""
+        """Take the card out of the field.
+
+        It forgets the selection and that it waits for its issuer, not its counter nor the records of its last payment.
+        """
         self._state = _State.IDLE
         self._arqc = b""
 
@@ -259,29 +255,27 @@ class ChipCard:
         return answer(self, _Command(apdu[2], apdu[3], data))
 
     def __repr__(self) -> str:
-        return f"ChipCard({self.personalisation!r}, atc={self._atc})"
+        return f"ChipCard({self.personalisation!r}, atc={self.atc})"
+
+    def _key(self, atc: int) -> KeyHandle:
+        """Give the key for the cryptograms of payment `atc`; on a card it is always the same."""
+        return self._card_key
+
+    def _refusal(self, qualifiers: bytes, amount: int) -> bytes | None:
+        """Give the status word with which a payment is refused before it begins; a card begins every one."""
+        return None
 
     def _prepare(self) -> None:
         """Compute whatever is the same in every payment."""
         profile = self.personalisation
-        label = tlv.encode("50", profile.label.encode("ascii")) + tlv.encode("87", b"\x01")
-        entry = tlv.encode("61", tlv.encode("4F", profile.aid) + label)
-        self._directory = _fci(PPSE, tlv.encode("BF0C", entry)) + _OK
-        self._fci = _fci(profile.aid, label + tlv.encode("9F38", _PDOL)) + _OK
-        digits = profile.track2.replace("=", "D")
-        track2 = tlv.encode("57", bytes.fromhex(digits + "F" * (len(digits) % 2)))
-        sequence = tlv.encode("5F34", bytes.fromhex(profile.sequence[1:]))
-        self._options_head = tlv.encode("82", _INTERCHANGE_PROFILE) + track2 + sequence
+        self._directory = directory((directory_entry(profile),)) + _OK
+        self._fci = application_information(profile) + _OK
+        self._interchange_profile = interchange_profile(profile)
+        self._options_head = (
+            tlv.encode("82", self._interchange_profile) + track2_object(profile) + sequence_object(profile)
+        )
         self._currency = bytes.fromhex("0" + profile.currency)
-        pan = bytes.fromhex(profile.pan + "F" * (len(profile.pan) % 2))
-        _, last_day = monthrange(2000 + int(profile.expiry[:2]), int(profile.expiry[2:]))
-        expiry = bytes.fromhex(f"{profile.expiry}{last_day:02}")
-        country = bytes.fromhex("0" + profile.country)
-        account = tlv.encode("5A", pan) + tlv.encode("5F24", expiry) + sequence + tlv.encode("5F28", country)
-        self._file: dict[tuple[int, int], bytes] = {
-            (1, 1): tlv.encode("70", track2) + _OK,
-            (2, 1): tlv.encode("70", account) + _OK,
-        }
+        self._file = {place: record + _OK for place, record in records(profile).items()}
         iad = IssuerApplicationData(
             profile.key_index,
             profile.cryptogram_version,
@@ -312,45 +306,63 @@ class ChipCard:
         if command.p1 or command.p2:
             return _WRONG_PARAMETERS
         data = command.data
-        if len(data) != _PDOL_LENGTH + 2:
+        if len(data) != PDOL_LENGTH + 2:
             return _WRONG_LENGTH
-        if data[0] != 0x83 or data[1] != _PDOL_LENGTH:
+        if data[0] != 0x83 or data[1] != PDOL_LENGTH:
             return _WRONG_DATA
         values: dict[str, bytes] = {}
         offset = 2
-        for tag, length in _PDOL_ENTRIES:
+        for tag, length in PDOL_ENTRIES:
             values[tag] = data[offset : offset + length]
             offset += length
         qualifiers = values["9F66"]
-        if self._state is not _State.SELECTED or self._atc == LAST_ATC or not qualifiers[0] & 0x20:
+        if self._state is not _State.SELECTED or self._counter.value == LAST_ATC or not qualifiers[0] & _QUICKPASS:
             return _CONDITIONS_NOT_SATISFIED
         amount_digits = values["9F02"].hex()
         if not amount_digits.isdecimal():
             return _WRONG_DATA
-        return self._pay(values, qualifiers, int(amount_digits))
+        amount = int(amount_digits)
+        return self._refusal(qualifiers, amount) or self._pay(values, qualifiers, amount)
 
     def _pay(self, values: dict[str, bytes], qualifiers: bytes, amount: int) -> bytes:
-        self._atc += 1
-        atc = self._atc.to_bytes(2, "big")
+        self._counter.value += 1
+        counter = self._counter.value
+        atc = counter.to_bytes(2, "big")
         card_qualifiers = self._verification(qualifiers, amount, values["5F2A"])
-        # A reader that can only work offline cannot be served: this card approves nothing by itself.
-        online = card_qualifiers is not None and not qualifiers[0] & 0x08
-        iad = self._iad_head + self._verification_results(online) + self._iad_tail
-        values["82"] = _INTERCHANGE_PROFILE
+        purse = self._purse
+        offline = purse is not None and purse.pays(values, amount, self._currency, card_qualifiers)
+        # A reader that can only work offline is declined by a card that does not pay by itself.
+        online = card_qualifiers is not None and not offline and not qualifiers[0] & _OFFLINE_ONLY
+        results = self._verification_results(online)
+        if offline:
+            results = bytes((results[0], results[1] | CardOutcome.TC.value, *results[2:]))
+        iad = self._iad_head + results + self._iad_tail
+        values["82"] = self._interchange_profile
         values["9F36"] = atc
         values["9F10"] = iad
         profile = self.personalisation
         data = assemble(profile.cryptogram_version, values)
-        cryptogram = self._module.generate_ac(self._card_key, profile.scheme, atc, data)
+        cryptogram = self._module.generate_ac(self._key(counter), profile.scheme, atc, data)
         if online:
             self._state, self._arqc, self._online_not_completed = _State.ONLINE, cryptogram, True
         else:
             self._state = _State.DONE
+        card_qualifiers = card_qualifiers or b"\x00\x00"
+        more = b""
+        payment = self._payment
+        if payment is not None:
+            payment.records.clear()
+            authentication = payment.authentication
+            if offline or (online and authentication.online_too and qualifiers[3] & _FDDA):
+                card_qualifiers = bytes((card_qualifiers[0] | authentication.on_failure.value, card_qualifiers[1]))
+                more = payment.sign(values, atc, card_qualifiers)
+            if purse is not None:
+                more += tlv.encode("9F5D", purse.begin(amount if offline else 0))
         options = b"".join(
             (
                 self._options_head,
                 b"\x9f\x6c\x02",
-                card_qualifiers or b"\x00\x00",
+                card_qualifiers,
                 b"\x9f\x10",
                 bytes((len(iad),)),
                 iad,
@@ -358,6 +370,7 @@ class ChipCard:
                 cryptogram,
                 b"\x9f\x36\x02",
                 atc,
+                more,
             )
         )
         return tlv.encode("77", options) + _OK
@@ -368,7 +381,7 @@ class ChipCard:
         if rule is CvmRule.ON_DEVICE:
             return b"\x00\x80"
         due = (
-            bool(qualifiers[1] & 0x40)
+            bool(qualifiers[1] & _VERIFICATION_REQUIRED)
             or rule is CvmRule.ALWAYS
             or (rule is CvmRule.ABOVE_LIMIT and (amount > self.personalisation.cvm_limit or currency != self._currency))
         )
@@ -376,9 +389,9 @@ class ChipCard:
             return b"\x00\x00"
         if rule is CvmRule.NEVER:
             return None
-        if qualifiers[0] & 0x04:
+        if qualifiers[0] & _ONLINE_PIN and self.personalisation.online_pin:
             return b"\x80\x00"
-        return b"\x40\x00" if qualifiers[0] & 0x02 else None
+        return b"\x40\x00" if qualifiers[0] & _SIGNATURE else None
 
     def _verification_results(self, online: bool) -> bytes:
         outcome = CardOutcome.ARQC if online else CardOutcome.AAC
@@ -395,9 +408,14 @@ class ChipCard:
             return _WRONG_PARAMETERS
         if self._state is _State.IDLE:
             return _CONDITIONS_NOT_SATISFIED
-        record = self._file.get((file, command.p1))
+        place = (file, command.p1)
+        record = self._file.get(place)
         if record is not None:
             return record
+        if self._payment is not None and place in self._payment.records:
+            if self._purse is not None and place == self._payment.last:
+                self._purse.take()
+            return self._payment.records[place] + _OK
         return _RECORD_NOT_FOUND if any(name == file for name, _ in self._file) else _FILE_NOT_FOUND
 
     def _external_authenticate(self, command: _Command) -> bytes:
@@ -410,9 +428,9 @@ class ChipCard:
         self._state = _State.DONE
         self._online_not_completed = False
         accepted = self._module.check_arpc(
-            self._card_key,
+            self._key(self.atc),
             self.personalisation.scheme,
-            self._atc.to_bytes(2, "big"),
+            self.atc.to_bytes(2, "big"),
             self._arqc,
             command.data[8:],
             command.data[:8],
@@ -425,9 +443,12 @@ class ChipCard:
             return _WRONG_LENGTH
         if self._state is _State.IDLE:
             return _CONDITIONS_NOT_SATISFIED
-        if (command.p1, command.p2) != (0x9F, 0x36):
-            return _DATA_NOT_FOUND
-        return tlv.encode("9F36", self._atc.to_bytes(2, "big")) + _OK
+        tag = f"{command.p1:02X}{command.p2:02X}"
+        if tag == "9F36":
+            value: bytes | None = self.atc.to_bytes(2, "big")
+        else:
+            value = None if self._purse is None else self._purse.told(tag)
+        return _DATA_NOT_FOUND if value is None else tlv.encode(tag, value) + _OK
 
     # Instruction to class and answer: what the card understands.
     _COMMANDS: ClassVar[dict[int, tuple[int, Callable[[ChipCard, _Command], bytes]]]] = {
@@ -437,7 +458,3 @@ class ChipCard:
         0x82: (0x00, _external_authenticate),
         0xCA: (0x80, _get_data),
     }
-
-
-def _fci(name: bytes, proprietary: bytes) -> bytes:
-    return tlv.encode("6F", tlv.encode("84", name) + tlv.encode("A5", proprietary))

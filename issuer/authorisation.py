@@ -7,12 +7,12 @@ declined: a right cryptogram uses its counter up, a wrong PIN is counted, a righ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
-from issuer.chip import ChipData, issuer_authentication, read_chip_data, verify_cryptogram
-from issuer.configuration import Configuration
-from issuer.requests import BALANCE, SALE, Calendar, Request
+from issuer.case import Case, Check
+from issuer.chip import ChipData, read_chip_data, verify_cryptogram
+from issuer.ecash import certificate_redeemed, redeem
+from issuer.requests import BALANCE, SALE
 from issuer.tables import (
     ACTIVE,
     APPROVED,
@@ -26,10 +26,10 @@ from issuer.tables import (
     Card,
     KeySet,
 )
-from network.keys import PinBlockError, PinFormat, SecurityModule
+from network.emv import CardOutcome
+from network.keys import PinBlockError, PinFormat
 from network.ledger import LedgerAccount, Money, post
-from network.member import ZoneKeys
-from network.party import SECOND, Turn
+from network.party import SECOND
 
 CHIP_MODES: Final = ("05", "07")
 STRIPE_MODE: Final = "02"
@@ -43,61 +43,10 @@ STATUS_CODES: Final = {LOST: "41", STOLEN: "43", BLOCKED: "62", PICK_UP: "04"}
 _PIN_FORMATS: Final = {"1": PinFormat.WITHOUT_PAN, "2": PinFormat.ISO_0}
 """PIN block formats by the first digit of DE53."""
 
+_ARQC: Final = CardOutcome.ARQC
+
 _CVV_POSITION: Final = slice(12, 15)
 """Where the CVV stands after the separator of track 2: after expiry 4, service code 3 and five zeros."""
-
-
-class Case:
-    """A request with the rows it touches, and what the checks find out about it.
-
-    `card`, `account`, `ledger` and `keys` are set by the check that finds the card; the checks after it rely on them.
-    """
-
-    __slots__ = (
-        "account",
-        "calendar",
-        "card",
-        "chip",
-        "configuration",
-        "keys",
-        "ledger",
-        "module",
-        "request",
-        "response_cryptogram",
-        "turn",
-        "zone",
-    )
-
-    card: Card
-    account: Account
-    ledger: LedgerAccount
-    keys: KeySet
-
-    def __init__(
-        self,
-        request: Request,
-        turn: Turn,
-        calendar: Calendar,
-        zone: ZoneKeys,
-        configuration: Configuration,
-        module: SecurityModule,
-    ) -> None:
-        self.request = request
-        self.turn = turn
-        self.calendar = calendar
-        self.zone = zone
-        self.configuration = configuration
-        self.module = module
-        self.chip: ChipData | None = None
-        self.response_cryptogram: bytes | None = None
-
-    @property
-    def available(self) -> int:
-        """What the account can still pay, fen."""
-        return self.ledger.balance + self.account.credit_limit
-
-
-Check: TypeAlias = Callable[[Case], str | None]
 
 
 def transaction_supported(case: Case) -> str | None:
@@ -110,6 +59,14 @@ def transaction_supported(case: Case) -> str | None:
 
 def card_known(case: Case) -> str | None:
     """14: no such card, or another sequence number than the card's. Without DE23 any is meant."""
+    code = card_found(case)
+    if code is not None:
+        return code
+    return None if case.request.fields.get(23, case.card.sequence) == case.card.sequence else "14"
+
+
+def card_found(case: Case) -> str | None:
+    """14: no such card. Its rows are set down in the case."""
     store = case.turn.store
     card = store.find(Card, "pan_index", case.request.pan_index)
     if card is None:
@@ -120,7 +77,7 @@ def card_known(case: Case) -> str | None:
     if account is None or ledger is None or keys is None:
         raise LookupError("a card's account or key set is not there")
     case.card, case.account, case.ledger, case.keys = card, account, ledger, keys
-    return None if case.request.fields.get(23, card.sequence) == card.sequence else "14"
+    return None
 
 
 def status_good(case: Case) -> str | None:
@@ -177,8 +134,22 @@ def cryptogram_right(case: Case) -> str | None:
         return "05"
     case.turn.store.change(card)
     card.highest_atc = chip.counter
-    if chip.declined or (chip.amount != case.request.amount and case.request.processing_code == SALE):
+    if chip.amount != case.request.amount and case.request.processing_code == SALE:
         return "05"
+    return None if chip.outcome is _ARQC else _certificate_good(case, chip)
+
+
+def _certificate_good(case: Case, chip: ChipData) -> str | None:
+    """05: the card declined; 94: what it approved by itself was paid already.
+
+    A terminal that finds the card's signature wrong may go online with the certificate that came with it. The card has
+    taken the amount off its e-cash by then: that pays, and once, also if the certificate comes as an offline sale too.
+    """
+    if chip.outcome is not CardOutcome.TC or case.request.processing_code != SALE:
+        return "05"
+    if certificate_redeemed(case.turn.store, case.card.pan_index, chip.counter):
+        return "94"
+    case.certificate = True
     return None
 
 
@@ -296,7 +267,12 @@ SALE_CHECKS: Final[tuple[Check, ...]] = (
 """The checks that follow where money is to move."""
 
 
-def authorise(case: Case, settlement: LedgerAccount) -> Authorisation:
+def authorise(
+    case: Case,
+    settlement: LedgerAccount,
+    checks: tuple[Check, ...] = CHECKS,
+    sale_checks: tuple[Check, ...] = SALE_CHECKS,
+) -> Authorisation:
     """Decide a request that is new, post it where it is approved, and record what was decided.
 
     Parameters
@@ -304,23 +280,27 @@ def authorise(case: Case, settlement: LedgerAccount) -> Authorisation:
     case : Case
     settlement : LedgerAccount
         The account of what the issuer owes the network.
+    checks, sale_checks : tuple of Check
+        What a request must pass, and what besides where money is to move.
 
     Returns
     -------
     Authorisation
         The row, inserted in this turn's unit of work.
     """
-    for check in CHECKS:
+    for check in checks:
         code = check(case)
         if code is not None:
-            return _record(case, code)
+            return record(case, code)
     if case.request.processing_code == SALE:
-        for check in SALE_CHECKS:
+        if case.certificate:
+            return pay_certificate(case, settlement)
+        for check in sale_checks:
             code = check(case)
             if code is not None:
-                return _record(case, code)
+                return record(case, code)
         _pay(case, settlement)
-    return _record(case, "00")
+    return record(case, "00")
 
 
 def _pay(case: Case, settlement: LedgerAccount) -> None:
@@ -333,7 +313,7 @@ def _pay(case: Case, settlement: LedgerAccount) -> None:
         debit=case.ledger,
         credit=settlement,
         amount=Money(request.amount, case.configuration.currency),
-        settlement_date=_settlement_date(case),
+        settlement_date=settlement_date(case),
         posted_at=turn.now,
     )
     turn.store.change(card)
@@ -343,12 +323,34 @@ def _pay(case: Case, settlement: LedgerAccount) -> None:
     card.used_count += 1
 
 
-def _settlement_date(case: Case) -> str:
+def pay_certificate(case: Case, settlement: LedgerAccount) -> Authorisation:
+    """Pay what the card has approved by itself from its e-cash, and record it; a certificate over nothing is 13."""
+    request, chip = case.request, case.chip
+    if chip is None or request.amount <= 0:
+        return record(case, "13")
+    ecash = redeem(
+        case.turn.store,
+        card=case.card,
+        counter=chip.counter,
+        reference=request.reference,
+        amount=Money(request.amount, case.configuration.currency),
+        settlement=settlement,
+        settlement_date=settlement_date(case),
+        now=case.turn.now,
+    )
+    row = record(case, "00")
+    row.account_id = ecash.account_id  # where a reversal puts it back
+    return row
+
+
+def settlement_date(case: Case) -> str:
+    """DE15, MMDD, else today's local date."""
     date = case.request.fields.get(15)
     return date if isinstance(date, str) else case.calendar.date
 
 
-def _record(case: Case, code: str) -> Authorisation:
+def record(case: Case, code: str) -> Authorisation:
+    """Set down what was decided; the row is inserted in this turn's unit of work."""
     request, turn, calendar = case.request, case.turn, case.calendar
     approved = code == "00"
     card = getattr(case, "card", None)
@@ -357,7 +359,7 @@ def _record(case: Case, code: str) -> Authorisation:
         if approved:
             authentication += b"00"
         else:
-            authentication = issuer_authentication(case.chip, case.card, request.pan, case.keys, case.module, code)
+            authentication = case.decline_authentication(code)
     row = Authorisation(
         request.reference,
         request.mti,
@@ -373,7 +375,7 @@ def _record(case: Case, code: str) -> Authorisation:
         case.account.account_type if approved else None,
         case.ledger.balance if approved else None,
         case.available if approved else None,
-        _settlement_date(case),
+        settlement_date(case),
         calendar.day,
         request.text(37),
         request.text(41),

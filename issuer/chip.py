@@ -6,7 +6,12 @@ from functools import lru_cache
 from typing import Final
 
 from issuer.tables import Card, KeySet
-from network.emv import CRYPTOGRAM_DATA, CardOutcome, IssuerApplicationData, assemble, tlv
+from network.emv import (
+    CRYPTOGRAM_DATA,
+    IssuerApplicationData,
+    assemble,
+    tlv,
+)
 from network.keys import KeyHandle, Scheme, SecurityModule
 
 APPROVED_ARC: Final = b"00"
@@ -33,15 +38,17 @@ class ChipData:
         The same as a number.
     amount : int
         9F02, fen: what the card has signed.
-    declined : bool
-        The card's own verdict on the transaction (AAC).
+    cvr : CardVerificationResults
+        What happened on the card.
+    outcome : CardOutcome
+        The card's own verdict on the transaction.
     algorithm : int
         Of the issuer application data: 01 triple DES, 04 SM4.
     data : bytes or None
         What the cryptogram is over; None where the cryptogram version is not known.
     """
 
-    __slots__ = ("algorithm", "amount", "atc", "counter", "cryptogram", "data", "declined")
+    __slots__ = ("algorithm", "amount", "atc", "counter", "cryptogram", "cvr", "data", "outcome")
 
     def __init__(self, element: bytes) -> None:
         """Read DE55.
@@ -63,10 +70,20 @@ class ChipData:
             raise ValueError("DE55: 9F26 has 8 bytes and 9F36 has 2")
         self.counter = int.from_bytes(self.atc)
         self.amount = int(amount.hex())
-        self.declined = iad.cvr.outcome is CardOutcome.AAC
+        self.cvr = iad.cvr
+        self.outcome = iad.cvr.outcome
         self.algorithm = iad.algorithm
         known = iad.cryptogram_version in CRYPTOGRAM_DATA
         self.data = assemble(iad.cryptogram_version, values) if known else None
+
+    @property
+    def verified_on_device(self) -> bool:
+        """Whether a phone says that its holder was verified on it (CDCVM).
+
+        It says so as a card says that it checked an offline PIN; that this is how UnionPay's phones say it is general
+        practice, unconfirmed. The cryptogram covers it in every version.
+        """
+        return self.cvr.offline_pin_performed and not self.cvr.offline_pin_failed
 
 
 def read_chip_data(element: str | bytes | None) -> ChipData | None:
@@ -79,7 +96,8 @@ def read_chip_data(element: str | bytes | None) -> ChipData | None:
         return None
 
 
-def _scheme(chip: ChipData, keys: KeySet, module: SecurityModule) -> tuple[KeyHandle, Scheme] | None:
+def scheme_of(chip: ChipData, keys: KeySet, module: SecurityModule) -> tuple[KeyHandle, Scheme] | None:
+    """The issuer master key that the card key came from and how cryptograms are made; None where there is none."""
     if chip.algorithm == _TRIPLE_DES:
         return module.load(keys.imk_ac), Scheme.PBOC_3DES
     if chip.algorithm == _SM4 and keys.imk_ac_sm4 is not None:
@@ -95,7 +113,7 @@ def verify_cryptogram(chip: ChipData, card: Card, pan: str, keys: KeySet, module
     bytes or None
         The ARPC for an approval, 8 bytes; None when the cryptogram is wrong or of a kind this issuer has no key for.
     """
-    scheme = _scheme(chip, keys, module)
+    scheme = scheme_of(chip, keys, module)
     if scheme is None or chip.data is None:
         return None
     return module.check_ac_and_make_arpc(
@@ -107,7 +125,7 @@ def issuer_authentication(
     chip: ChipData, card: Card, pan: str, keys: KeySet, module: SecurityModule, response_code: str
 ) -> bytes | None:
     """Make tag 91 for a decline of a card whose cryptogram was right: ARPC (8) and ARC (2)."""
-    scheme = _scheme(chip, keys, module)
+    scheme = scheme_of(chip, keys, module)
     if scheme is None:
         return None
     arc = response_code.encode("ascii")

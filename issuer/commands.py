@@ -1,4 +1,4 @@
-"""What an operator may do at the issuer's desk: cards' status, PIN tries and limits, and cash paid in.
+"""What an operator may do at the issuer's desk: cards' status, PIN tries and limits, cash paid in, e-cash loaded.
 
 Each is a command decided in a turn, so that it never runs beside an authorisation of the same card.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from issuer.arguments import number_of, text_of
 from issuer.configuration import Configuration
+from issuer.ecash import EcashError, load_ecash
 from issuer.installation import INDEX_KEY, pan_index, storage_key
 from issuer.personalisation import PersonalisationError, pay_in
 from issuer.tables import CARD_STATUSES, Card
@@ -33,6 +35,7 @@ class CardDesk:
             "reset_pin_tries": self._reset_pin_tries,
             "set_card_limits": self._set_card_limits,
             "pay_in": self._pay_in,
+            "load_ecash": self._load_ecash,
         }
 
     def obey(self, turn: Turn, command: Command) -> Json:
@@ -49,7 +52,7 @@ class CardDesk:
         return order(turn, command.arguments)
 
     def _card(self, turn: Turn, arguments: Mapping[str, Json]) -> Card:
-        pan = _text(arguments, "pan")
+        pan = text_of(arguments, "pan")
         index = pan_index(self._module, storage_key(turn.store, self._module, INDEX_KEY), pan)
         card = turn.store.find(Card, "pan_index", index)
         if card is None:
@@ -58,7 +61,7 @@ class CardDesk:
 
     def _set_card_status(self, turn: Turn, arguments: Mapping[str, Json]) -> Json:
         card = self._card(turn, arguments)
-        status = _text(arguments, "status")
+        status = text_of(arguments, "status")
         if status not in CARD_STATUSES:
             raise CommandError(f"a card's status is one of {', '.join(CARD_STATUSES)}")
         turn.store.change(card)
@@ -73,17 +76,17 @@ class CardDesk:
 
     def _set_card_limits(self, turn: Turn, arguments: Mapping[str, Json]) -> Json:
         card = self._card(turn, arguments)
-        sale = _number(arguments, "sale", MAX_AMOUNT, card.sale_limit)
-        daily_amount = _number(arguments, "daily_amount", MAX_AMOUNT, card.daily_amount_limit)
-        daily_count = _number(arguments, "daily_count", MAX_COUNT, card.daily_count_limit)
+        sale = number_of(arguments, "sale", MAX_AMOUNT, default=card.sale_limit)
+        daily_amount = number_of(arguments, "daily_amount", MAX_AMOUNT, default=card.daily_amount_limit)
+        daily_count = number_of(arguments, "daily_count", MAX_COUNT, default=card.daily_count_limit)
         turn.store.change(card)
         card.sale_limit, card.daily_amount_limit, card.daily_count_limit = sale, daily_amount, daily_count
         return {"sale": sale, "daily_amount": daily_amount, "daily_count": daily_count}
 
     def _pay_in(self, turn: Turn, arguments: Mapping[str, Json]) -> Json:
         """Pay in cash. The same reference again is answered with the balance and posts nothing."""
-        account_id, reference = _text(arguments, "account_id"), _text(arguments, "reference")
-        amount = _number(arguments, "amount", MAX_AMOUNT, None)
+        account_id, reference = text_of(arguments, "account_id"), text_of(arguments, "reference")
+        amount = number_of(arguments, "amount", MAX_AMOUNT)
         before = turn.store.find(Transfer, "transfer_id", f"{reference}/paid-in")
         if before is not None:
             if (before.credit_account, before.amount) != (account_id, amount):
@@ -101,18 +104,17 @@ class CardDesk:
             raise CommandError(str(error)) from None
         return {"account_id": account_id, "posted": True, "ledger": ledger.balance}
 
-
-def _text(arguments: Mapping[str, Json], name: str) -> str:
-    value = arguments.get(name)
-    if not isinstance(value, str) or not 1 <= len(value) <= 64 or not value.isprintable():
-        raise CommandError(f"{name}: 1 to 64 printable characters are needed")
-    return value
-
-
-def _number(arguments: Mapping[str, Json], name: str, maximum: int, default: int | None) -> int:
-    value = arguments.get(name)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= maximum:
-        raise CommandError(f"{name}: a whole number of 0 to {maximum} is needed")
-    return value
+    def _load_ecash(self, turn: Turn, arguments: Mapping[str, Json]) -> Json:
+        """Move money from an account to what its cards carry. The same reference again posts nothing."""
+        account_id = text_of(arguments, "account_id")
+        try:
+            ledger, posted = load_ecash(
+                turn.store,
+                account_id=account_id,
+                amount=Money(number_of(arguments, "amount", MAX_AMOUNT), self._configuration.currency),
+                reference=text_of(arguments, "reference"),
+                now=turn.now,
+            )
+        except EcashError as error:
+            raise CommandError(str(error)) from None
+        return {"account_id": account_id, "posted": posted, "ecash": ledger.balance}

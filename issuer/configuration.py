@@ -27,6 +27,18 @@ class Configuration(BaseModel):
         Between two tries to sign on.
     pin_tries : int
         Wrong PINs until a card's PIN is refused.
+    advice_retry : float
+        Between two sendings of a question to the switch that is not answered.
+    administrative_tries : int
+        Sendings of a question that somebody waits for. That a token changed its status is said until it is answered.
+    uses_per_key : int
+        Transaction counters that a limited-use key is good for.
+    keys_at_once : int
+        Limited-use keys that a wallet gets at a time.
+    keys_outstanding : int
+        Limited-use keys a wallet may have that are not used up.
+    code_daily_limit : int
+        Fen that a token may pay by code in a local day.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,3 +51,9 @@ class Configuration(BaseModel):
     key_overlap: float = Field(default=60.0, ge=0, le=3600)
     sign_on_retry: float = Field(default=5.0, gt=0, le=600)
     pin_tries: int = Field(default=3, ge=1, le=15)
+    advice_retry: float = Field(default=10.0, gt=0, le=600)
+    administrative_tries: int = Field(default=3, ge=1, le=10)
+    uses_per_key: int = Field(default=10, ge=1, le=1000)
+    keys_at_once: int = Field(default=3, ge=1, le=20)
+    keys_outstanding: int = Field(default=6, ge=1, le=40)
+    code_daily_limit: int = Field(default=500_000, ge=0, le=10**12)

@@ -2,8 +2,8 @@
 
 A turn takes the network's management messages as they come, checks the MAC of every financial message and reads it,
 loads all the rows that these need, and then decides message by message over the shared rows: a duplicate, a
-reversal and its original, or two sales on one account may stand in one turn. There is nothing to resume after a crash
-but the sign-on: an issuer only answers, and what it answered is on record.
+reversal and its original, or two sales on one account may stand in one turn. After a crash there is the sign-on to
+resume and what was asked of the switch (`issuer.questions`); of the rest what it answered is on record.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final, NamedTuple
 
-from issuer.authorisation import Case, authorise
+from issuer.authorisation import authorise
+from issuer.case import Case
 from issuer.commands import CardDesk
 from issuer.configuration import Configuration
 from issuer.installation import INDEX_KEY, install, storage_key
+from issuer.offline_sale import authorise_offline
+from issuer.questions import Questions
 from issuer.replies import REPLIES, Replies
-from issuer.requests import Calendar, Request, Reversal, read_request, read_reversal
+from issuer.requests import OFFLINE, Calendar, Request, Reversal, read_request, read_reversal
 from issuer.reversal import reverse
 from issuer.tables import SETTLEMENT_ACCOUNT, TOMBSTONE, Account, Authorisation, Card, KeySet
+from issuer.token_authorisation import TokenCase, authorise_token
+from issuer.token_tables import Token
+from issuer.wallet import WalletDesk
 from network.iso8583 import INTERBANK, DecodeError, Message
 from network.iso8583.header import Header
 from network.keys import KeyHandle, SecurityModule
@@ -69,6 +75,7 @@ class Issuer:
         self._module = module
         self._replies = Replies(configuration.issuer_id, self.session.header, module)
         self._desk = CardDesk(configuration, module)
+        self._wallets = WalletDesk(configuration, module, self.session)
         self._overlap = round(configuration.key_overlap * SECOND)
         # destination and source as they stand in the header of what the switch sends
         self._envelope = self.session.header.reply().raw[6:28]
@@ -79,9 +86,11 @@ class Issuer:
     def start(self, turn: Turn) -> None:
         """First turn of a process: what every issuer needs is set down where it is missing."""
         install(turn.store, self._module, self.configuration.currency)
+        self._wallets.questions.start(turn)
 
     def turn(self, turn: Turn) -> None:
         """Decide everything that has arrived."""
+        self._wallets.begin()
         zone = turn.store.load(ZoneKeys, "zone", (self.configuration.switch_id,))[self.configuration.switch_id]
         self._session_changed = bool(turn.link_changes or turn.due)
         if self._sign_on_again:
@@ -96,16 +105,24 @@ class Issuer:
             self._take_messages(turn, zone)
         for command in turn.commands:
             try:
-                turn.answer(command.ticket, self._obey(turn, command))
+                answer = self._obey(turn, command)
             except CommandError as error:
                 turn.answer(command.ticket, error)
-        for kind, _ in turn.due:
+            else:
+                if answer is not None:
+                    turn.answer(command.ticket, answer)
+        for kind, name in turn.due:
             if kind == MemberSession.TIMER:
                 self.session.due(turn)
+            elif kind == Questions.TIMER:
+                self._wallets.questions.due(turn, name)
+        if self._session_changed:
+            self._wallets.questions.link_may_be_ready(turn)
 
     def rolled_back(self) -> None:
         """What the session took for granted in the lost turn (a key, an answer sent) it asks for again."""
         self._sign_on_again = self._sign_on_again or self._session_changed
+        self._wallets.rolled_back()
 
     def _recover_session(self, turn: Turn) -> None:
         self._sign_on_again = False
@@ -161,6 +178,9 @@ class Issuer:
             if not self.session.handle(turn, link, message):
                 self.dropped["unexpected message type"] += 1
             return False
+        if mti == "0610":
+            self._take_answer(turn, message, zone)
+            return False
         if mti not in REPLIES:
             self.dropped["unexpected message type"] += 1
             return False
@@ -174,6 +194,15 @@ class Issuer:
             return True
         turn.send(link, self._replies.of_code(fields, mti, "A0", self._module.load(zone.mac_key)))
         return False
+
+    def _take_answer(self, turn: Turn, message: Message, zone: ZoneKeys | None) -> None:
+        if zone is None or not mac_is_valid(message, self._module, zone, turn.now, self._overlap):
+            self.dropped["an answer with a wrong MAC"] += 1
+            return
+        self._session_changed = True
+        refusal = self._wallets.questions.received(turn, message)
+        if refusal is not None:
+            self.dropped[refusal] += 1
 
     def _envelope_refusal(self, header: Header | None) -> str | None:
         """Why a message with this header is not for the issuer to answer; None where it is."""
@@ -189,11 +218,16 @@ class Issuer:
         store = turn.store
         references: list[Key] = []
         cards: list[Key] = []
+        tokens: list[Key] = []
         for one in accepted:
             content = one.content
             if content is not None:
                 references.append(content.reference)
                 cards.append(content.pan_index)
+                if content.token is not None:
+                    tokens.append(content.token.token_index)
+        if tokens:
+            store.load(Token, "token_index", tokens)
         known = store.load(Authorisation, "reference", references)
         known_cards = store.load(Card, "pan_index", cards)
         accounts: set[Key] = {SETTLEMENT_ACCOUNT}
@@ -230,7 +264,10 @@ class Issuer:
             return self._replies.of_code(fields, mti, code, mac_key)
         row = turn.store.find(Authorisation, "reference", content.reference)
         if row is None:
-            row = authorise(Case(content, turn, calendar, zone, self.configuration, self._module), settlement)
+            if content.token is None and mti != OFFLINE:
+                row = authorise(Case(content, turn, calendar, zone, self.configuration, self._module), settlement)
+            else:
+                row = self._decide_without_card(content, turn, calendar, zone, settlement)
         elif row.status != TOMBSTONE and (row.mti, row.pan_index, row.processing_code, row.amount) != (
             mti,
             content.pan_index,
@@ -240,11 +277,26 @@ class Issuer:
             return self._replies.of_code(fields, mti, "94", mac_key)
         return self._replies.of_authorisation(fields, mti, row, mac_key)
 
+    def _decide_without_card(
+        self, request: Request, turn: Turn, calendar: Calendar, zone: ZoneKeys, settlement: LedgerAccount
+    ) -> Authorisation:
+        """Decide a new request that was not made by a card online: an offline sale, or one by token."""
+        configuration, module = self.configuration, self._module
+        if request.mti == OFFLINE or request.token is None:
+            return authorise_offline(Case(request, turn, calendar, zone, configuration, module), settlement)
+        case = TokenCase(request, turn, calendar, zone, configuration, module)
+        case.used = request.token
+        return authorise_token(case, settlement)
+
     # commands
 
-    def _obey(self, turn: Turn, command: Command) -> Json:
+    def _obey(self, turn: Turn, command: Command) -> Json | None:
+        """The command's answer; None where it comes in a later turn."""
         if command.name in ("sign_on", "sign_off", "echo"):
             return self._manage_session(turn, command.name)
+        order = self._wallets.orders.get(command.name)
+        if order is not None:
+            return order(turn, command)
         return self._desk.obey(turn, command)
 
     def _manage_session(self, turn: Turn, name: str) -> Json:

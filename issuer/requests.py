@@ -1,4 +1,4 @@
-"""Requests of the member link as the issuer reads them: a sale or balance enquiry (0200), a reversal advice (0420).
+"""Requests of the member link as the issuer reads them: sale or balance enquiry, offline sale, reversal advice.
 
 Reading is the format check. The dialect has seen to it that numeric elements are digits and that fixed lengths
 hold; what is left is that the elements a transaction needs are there, that those of text hold text (bytes that are no
@@ -12,17 +12,23 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
 
 from network.iso8583 import Message
+from network.iso8583.additional_data import AdditionalDataError, decode_objects
 from network.member import OriginalData, reference
 
 SALE: Final = "000000"
 BALANCE: Final = "300000"
 """DE3 on the member link."""
 
+OFFLINE: Final = "0220"
+"""Message type of an offline sale."""
+
 _PAN_LENGTHS: Final = range(12, 20)
 _PIN_BLOCK_FORMATS: Final = ("1", "2")
 
+_TOKEN_LENGTHS: Final = range(13, 20)
+
 PanIndex = Callable[[str], str]
-"""From a PAN to what its card is looked up by."""
+"""From a PAN, or a token, to what its row is looked up by."""
 
 
 class Calendar(NamedTuple):
@@ -38,6 +44,27 @@ class Calendar(NamedTuple):
     """YYYYMMDD."""
 
 
+class TokenUse(NamedTuple):
+    """The token that a request was made with, as DE59 tells it.
+
+    Attributes
+    ----------
+    number : str
+        The token.
+    token_index : str
+        What its row is looked up by.
+    order_number : str or None
+        The order that is paid (A5, 01).
+    """
+
+    number: str
+    token_index: str
+    order_number: str | None
+
+    def __repr__(self) -> str:
+        return "TokenUse()"
+
+
 class Request:
     """A 0200, or another request that this issuer does not offer, with all that deciding it needs.
 
@@ -51,9 +78,11 @@ class Request:
         The card's number, and what its row is looked up by.
     amount : int
         Fen; 0 of a balance enquiry.
+    token : TokenUse or None
+        The token that stood for the card.
     """
 
-    __slots__ = ("amount", "fields", "mti", "pan", "pan_index", "processing_code", "reference")
+    __slots__ = ("amount", "fields", "mti", "pan", "pan_index", "processing_code", "reference", "token")
 
     def __init__(
         self,
@@ -64,6 +93,7 @@ class Request:
         pan_index: str,
         processing_code: str,
         amount: int,
+        token: TokenUse | None = None,
     ) -> None:
         self.mti = mti
         self.fields = fields
@@ -72,6 +102,7 @@ class Request:
         self.pan_index = pan_index
         self.processing_code = processing_code
         self.amount = amount
+        self.token = token
 
     def text(self, element: int) -> str:
         """An element that `read_request` has found to be there and text."""
@@ -99,6 +130,9 @@ class Reversal:
     """
 
     __slots__ = ("amount", "fields", "original_mti", "pan_index", "reference")
+
+    token: Final = None
+    """What was paid by token is known by its row."""
 
     def __init__(
         self, fields: dict[int, str | bytes], reference: str, original_mti: str, pan_index: str, amount: int
@@ -130,8 +164,14 @@ def read_request(message: Message, calendar: Calendar, index: PanIndex) -> Reque
         return None
     if len(pan) not in _PAN_LENGTHS or not _track_is_of(pan, fields.get(35)) or not _pin_is_described(fields):
         return None
+    token = None
+    if 59 in fields:
+        try:
+            token = _token(message.fields[59], index)
+        except AdditionalDataError:
+            return None
     reference = _reference(calendar, transmission, stan, acquirer)
-    return Request(message.mti, message.fields, reference, pan, index(pan), processing_code, amount)
+    return Request(message.mti, message.fields, reference, pan, index(pan), processing_code, amount, token)
 
 
 def read_reversal(message: Message, calendar: Calendar, index: PanIndex) -> Reversal | None:
@@ -147,6 +187,28 @@ def read_reversal(message: Message, calendar: Calendar, index: PanIndex) -> Reve
         return None
     reference = _reference(calendar, original.transmission, original.stan, original.acquirer)
     return Reversal(message.fields, reference, original.mti, index(pan), amount)
+
+
+def _token(additional: str | bytes, index: PanIndex) -> TokenUse | None:
+    """The token in DE59 (T1), None where there is none.
+
+    Raises
+    ------
+    AdditionalDataError
+        The element is malformed, or what stands in T1 is no token.
+    """
+    if not isinstance(additional, str):
+        raise AdditionalDataError("DE59 is not text")
+    if "T1" not in additional:
+        return None
+    objects = decode_objects(additional)
+    number = objects.get("T1")
+    if number is None:
+        return None
+    if len(number) not in _TOKEN_LENGTHS or not (number.isascii() and number.isdigit()):
+        raise AdditionalDataError("T1 is no token")
+    order = decode_objects(objects["A5"]).get("01") if "A5" in objects else None
+    return TokenUse(number, index(number), order)
 
 
 def _reference(calendar: Calendar, transmission: str, stan: str, acquirer: str) -> str:

@@ -1,16 +1,18 @@
 """Reversal advices: what was approved is undone once, whatever comes how often and in which order.
 
-The original is found by DE90. There are four answers: 00 it was undone, or was declined and there was nothing to
-undo; 25 it is not here, and if it still comes it will be declined, for a tombstone is kept in its place; 25 too when
-it belongs to another card; 64 its amount is another one. The first answer is kept and given to every further reversal
-of the same original, be it from the switch or through it from the acquirer.
+The original is found by DE90. There are four answers: 00 it was undone, or was declined and there was nothing to undo;
+25 it is not here, and if it still comes it will be declined, for a tombstone is kept in its place; 25 too when it
+belongs to another card, or is an offline sale, which the card has promised and nobody undoes; 64 its amount is another
+one. The first answer is kept and given to every further reversal of the same original, be it from the switch or
+through it from the acquirer.
 """
 
 from __future__ import annotations
 
 from issuer.configuration import Configuration
-from issuer.requests import Calendar, Reversal
-from issuer.tables import APPROVED, REVERSED, TOMBSTONE, Authorisation, Card
+from issuer.requests import OFFLINE, Calendar, Reversal
+from issuer.tables import APPROVED, ECASH_PREFIX, REVERSED, TOMBSTONE, Authorisation, Card
+from issuer.token_authorisation import give_back
 from network.ledger import LedgerAccount, Money, post
 from network.party import Turn
 
@@ -23,7 +25,7 @@ def reverse(
     if original is None:
         turn.store.insert(_tombstone(reversal, turn, calendar, configuration))
         return "25"
-    if original.pan_index != reversal.pan_index:
+    if original.pan_index != reversal.pan_index or original.mti == OFFLINE:
         return "25"
     if original.reversal_code is not None:
         return original.reversal_code
@@ -57,11 +59,15 @@ def _undo(
         settlement_date=reversal.text(15) or calendar.date,
         posted_at=turn.now,
     )
+    if (original.account_id or "").startswith(ECASH_PREFIX):
+        return  # offline approvals use no limits
     card = store.find(Card, "pan_index", original.pan_index)
     if card is not None and card.used_on == original.used_on:
         store.change(card)
         card.used_amount -= original.amount
         card.used_count -= 1
+    if original.token_payment is not None:
+        give_back(store, original.token_payment, original)
 
 
 def _tombstone(reversal: Reversal, turn: Turn, calendar: Calendar, configuration: Configuration) -> Authorisation:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from issuer.certification import IssuerCertificate
+from issuer.token_tables import TOKEN_TABLES
 from network.ledger import LEDGER_TABLES
 from network.member import ZoneKeys
 from network.store import Row, table
@@ -18,6 +20,9 @@ SETTLEMENT_ACCOUNT: Final = "settlement:network"
 
 CASH_ACCOUNT: Final = "cash:deposits"
 """Where money paid into cardholders' accounts is kept: an asset."""
+
+ECASH_PREFIX: Final = "ecash:"
+"""Before an account's id: the ledger account of what its holder's cards carry as e-cash, a liability."""
 
 ACTIVE: Final = "active"
 LOST: Final = "lost"
@@ -159,7 +164,7 @@ class Authorisation(Row):
     pan_index : str
         Of a tombstone, the reversal's.
     account_id : str or None
-        None where the card was unknown.
+        What was or would have been debited, of a card's own approval its e-cash; None where the card was unknown.
     amount : int
         Fen; 0 of a balance enquiry.
     auth_code : str or None
@@ -178,6 +183,8 @@ class Authorisation(Row):
         Instants.
     reversal_code : str or None
         DE39 with which a reversal was answered.
+    token_payment : str or None
+        The `TokenPayment`, where the payer's phone stood for the card.
     """
 
     reference: str
@@ -202,6 +209,7 @@ class Authorisation(Row):
     decided_at: int
     reversed_at: int | None
     reversal_code: str | None
+    token_payment: str | None = None
 
 
 TABLES: Final[tuple[type[Row], ...]] = (
@@ -212,4 +220,6 @@ TABLES: Final[tuple[type[Row], ...]] = (
     StorageKey,
     Card,
     Authorisation,
+    *TOKEN_TABLES,
+    IssuerCertificate,
 )
