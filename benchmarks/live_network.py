@@ -24,6 +24,7 @@ from network.party import CommandError
 from network.store import Store, sqlite_url
 from scenarios import books, demo, live_world
 from scenarios.processes import Processes, RunningNetwork
+from scenarios.stage import pin_pad_answer
 
 IN_FLIGHT = (1, 8, 32, 128)
 AMOUNT = 100
@@ -37,10 +38,11 @@ class Till:
         self.terminal = host.stage.phones[number].terminal_id
         good = [card for place, card in enumerate(host.stage.cards) if place % 100 not in demo.DISTINGUISHED]
         card = good[number]
-        pin = card.pin.encode()
         transmit = card.chip.transmit
         host.runtime.attach(f"reader:{self.terminal}", lambda apdu, reply: reply(transmit(apdu)))
-        host.runtime.attach(f"pinpad:{self.terminal}", lambda _, reply: reply(pin))
+        host.runtime.attach(
+            f"pinpad:{self.terminal}", lambda request, reply: reply(pin_pad_answer(request, card.pin) or b"")
+        )
 
     def sell(self, round_: Round) -> None:
         """Take a payment, and the next when it is answered, until the round is over."""

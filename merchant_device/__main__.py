@@ -9,12 +9,15 @@ import sqlalchemy as sa
 
 from merchant_device.api import routes
 from merchant_device.configuration import Configuration
+from merchant_device.installation import install_ca_keys
 from merchant_device.party import MerchantDevice
 from merchant_device.tables import TABLES, Phone
+from network.emv import CaKeyError, load_ca_keys
 from network.framing import TERMINAL_FRAMING
 from network.live import LiveRuntime
 from network.rest import Routes
-from network.service import Address, ServiceSettings, load_settings, main, run
+from network.service import Address, ConfigurationError, ServiceSettings, load_settings, main, run
+from network.store import Store
 
 
 class DeviceSettings(ServiceSettings):
@@ -24,11 +27,35 @@ class DeviceSettings(ServiceSettings):
     ----------
     acquirer : str
         Address of the acquirer's terminal link.
+    ca_keys : Path or None
+        File of certification authorities' public keys (`network.emv.load_ca_keys`), for cards that approve offline.
     party : Configuration
     """
 
     acquirer: str
+    ca_keys: Path | None = None
     party: Configuration = Configuration()
+
+
+def read_ca_keys(store: Store, path: Path | None) -> None:
+    """Put the keys of a file into the store, before any party uses it.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, or a key in it is not what its hash says.
+    """
+    if path is None:
+        return
+    try:
+        keys = load_ca_keys(path)
+    except OSError as error:
+        raise ConfigurationError(f"ca_keys: cannot read {path}: {error.strerror}") from error
+    except CaKeyError as error:
+        raise ConfigurationError(f"ca_keys: {error}") from error
+    unit = store.unit_of_work()
+    install_ca_keys(unit, keys.values())
+    unit.commit()
 
 
 def dial_acquirer(runtime: LiveRuntime, acquirer: Address) -> None:
@@ -48,12 +75,17 @@ def serve(path: Path) -> int:
 def serve_phones(settings: DeviceSettings, more_routes: Sequence[Routes] = ()) -> int:
     """Serve phones, with `more_routes` on their REST interface, until told to stop; returns the exit code."""
     acquirer = Address.parse(settings.acquirer)
+
+    def prepare(runtime: LiveRuntime) -> None:
+        read_ca_keys(runtime.store, settings.ca_keys)
+        dial_acquirer(runtime, acquirer)
+
     return run(
         lambda module: MerchantDevice(settings.party, module),
         settings,
         rows=TABLES,
         routes=[routes, *more_routes],
-        prepare=lambda runtime: dial_acquirer(runtime, acquirer),
+        prepare=prepare,
     )
 
 

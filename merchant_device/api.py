@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from merchant_device.kernel.configuration import MAX_AMOUNT
 from merchant_device.tables import Phone, Sale
+from merchant_device.terminal import TAP
 from network.party import Json
 from network.rest import Service
 
@@ -24,11 +25,12 @@ TerminalId: TypeAlias = Annotated[str, Path(min_length=8, max_length=8, descript
 
 
 class SaleOrder(BaseModel):
-    """What the cardholder is to pay, in fen."""
+    """What the cardholder is to pay, in fen, and the ways of paying that are offered, in that order."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     amount: int = Field(ge=1, le=MAX_AMOUNT)
+    ways: list[str] = Field(default=[TAP], min_length=1, max_length=8)
 
 
 def routes(service: Service) -> APIRouter:
@@ -63,7 +65,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/terminals/{terminal}/sale")
     async def sale(terminal: TerminalId, order: SaleOrder) -> Json:
         """Take a payment."""
-        return await service.command("sale", {"terminal": terminal, "amount": order.amount})
+        return await service.command("sale", {"terminal": terminal, "amount": order.amount, "ways": order.ways})
 
     @router.post("/terminals/{terminal}/balance")
     async def balance(terminal: TerminalId) -> Json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Configuration(BaseModel):
@@ -48,6 +50,54 @@ class Configuration(BaseModel):
         Trace numbers reserved in one write; at most so many are skipped when the process ends.
     serial : str
         The interface device's serial number, tag 9F1E, eight characters.
+    offline : bool
+        Take what a card approves by itself (e-cash), also while the link to the acquirer is down. Needs `fdda`.
+    fdda : bool
+        Ask cards to prove offline that they are genuine (fDDA version 01).
+    contactless_limit : int or None
+        Fen; sales of that much and more are not taken over the contactless interface. None: all are.
+    floor_limit : int
+        Fen; the largest sale that a card may approve offline. Limits that were downloaded go before these.
+    offline_limit : int
+        Offline sales of a phone that may wait for the acquirer to be told; past that no card approves by itself.
+    upload_retry : float
+        Seconds an offline sale waits for its 0230 and then until its 0220 is sent again.
+    longest_pause : float
+        Seconds: the pause after which a reversal or an offline sale that was refused is sent again doubles with each
+        refusal up to this.
+    tap_tries : int
+        How often in a sale a card may be held to the phone until it has been read; only taps that decided nothing
+        are repeated.
+    see_phone_pause : float
+        Seconds for which the field is off after the payer was asked to look at their phone. 1.3 s is general
+        practice, not confirmed by a public text.
+    torn_lifetime : float
+        Seconds for which a card that was taken away too early may be recovered by another sale of the same amount.
+    attestation_timeout : float
+        Seconds a payment waits for the device to be attested.
+    attestation_margin : float
+        Seconds for which a verdict must still be good where a payment or PIN entry goes on by it; a payer who takes
+        longer than that may find the payment refused by the acquirer.
+    farewell_retry : float
+        Seconds until a phone that has wiped its keys tells the acquirer again.
+    order_timeout : float
+        Seconds for which a merchant's code is shown, if the acquirer's order does not end sooner.
+    order_poll : float
+        Seconds between questions whether the code that is shown has been paid.
+    static_poll : float
+        The same of a static code.
+    download_retry : float
+        Seconds until a download that the phone began of its own accord is tried again.
+    camera_timeout : float
+        Seconds in which a payer's code must have been read.
+    camera_pause : float
+        Seconds between two pictures.
+    camera_wait : float
+        Seconds the camera has for a picture before it is asked again.
+    camera_tries : int
+        Pictures that are looked at in one sale.
+    app_version : str
+        Version of the App, DE59 A2 05 of phones that are bound to a device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,3 +122,33 @@ class Configuration(BaseModel):
     pin_always: bool = False
     stan_block: int = Field(default=100, ge=1, le=10_000)
     serial: str = Field(default="00000001", pattern=r"^[ -~]{8}$")
+    offline: bool = False
+    fdda: bool = False
+    contactless_limit: int | None = Field(default=None, ge=0)
+    floor_limit: int = Field(default=0, ge=0)
+    offline_limit: int = Field(default=100, ge=1, le=10_000)
+    upload_retry: float = Field(default=10.0, gt=0, le=600)
+    longest_pause: float = Field(default=600.0, gt=0, le=86_400)
+    tap_tries: int = Field(default=5, ge=1, le=50)
+    see_phone_pause: float = Field(default=1.3, gt=0, le=60)
+    torn_lifetime: float = Field(default=300.0, ge=0, le=3600)
+    attestation_timeout: float = Field(default=60.0, gt=0, le=600)
+    attestation_margin: float = Field(default=10.0, ge=0, le=600)
+    farewell_retry: float = Field(default=10.0, gt=0, le=600)
+    order_timeout: float = Field(default=120.0, gt=0, le=3600)
+    order_poll: float = Field(default=3.0, gt=0, le=600)
+    static_poll: float = Field(default=30.0, gt=0, le=3600)
+    download_retry: float = Field(default=60.0, gt=0, le=3600)
+    camera_timeout: float = Field(default=60.0, gt=0, le=600)
+    camera_pause: float = Field(default=0.2, gt=0, le=60)
+    camera_wait: float = Field(default=3.0, gt=0, le=60)
+    camera_tries: int = Field(default=100, ge=1, le=1000)
+    app_version: str = Field(default="1.0.0", pattern=r"^[0-9A-Za-z.+-]{1,20}$")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.offline and not self.fdda:
+            raise ValueError("offline: needs fdda, since nothing else proves that a card which approves is genuine")
+        if self.pin_minimum > self.pin_maximum:
+            raise ValueError("pin_minimum: not above pin_maximum")
+        return self

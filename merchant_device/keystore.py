@@ -45,20 +45,26 @@ class Keystore:
         key = self.module.load(phone.mak)
         return self.module.verify_mac(key, MacAlgorithm.CUP_ECB, body[_HEADER:-_MAC], body[-_MAC:])
 
-    def pin_block(self, phone: Phone, pin: bytes, pan: str) -> bytes:
-        """Encipher a PIN as typed: ISO 9564 format 0 under the phone's PIN key.
+    def pin_block(self, phone: Phone, pin: str, account: str | None) -> bytes:
+        """Encipher a PIN under the phone's PIN key, which must be there.
 
-        `pin` is 4 to 12 ASCII digits, checked by the caller. The phone must have keys.
+        `pin` is 4 to 12 digits, checked by the caller. `account` is the 12 digits of the card number that ISO 9564
+        format 0 takes, the rightmost but for the check digit; None makes a block without PAN.
         """
         key = self.module.load(_present(phone.pik))
-        return self.module.encrypt_pin(key, pin.decode("ascii"), pan, PinFormat.ISO_0)
+        if account is None:
+            return self.module.encrypt_pin(key, pin, "", PinFormat.WITHOUT_PAN)
+        # format 0 leaves the check digit out: any digit does in its place
+        return self.module.encrypt_pin(key, pin, account + "0", PinFormat.ISO_0)
 
     def seal_card(self, store: UnitOfWork, reference: str, pan: str, expiry: str) -> bytes:
         """PAN and expiry of the sale `reference`, sealed for its row."""
         return self.module.seal(self._sealing(store), f"{pan}={expiry}".encode(), card_context(reference))
 
     def open_card(self, store: UnitOfWork, sale: Sale) -> tuple[str, str]:
-        """PAN and expiry (YYMM) of a sale."""
+        """PAN and expiry (YYMM) of a sale by card."""
+        if sale.card is None:
+            raise LookupError(f"sale {sale.reference} was not paid with a card")
         opened = self.module.unseal(self._sealing(store), sale.card, card_context(sale.reference))
         pan, _, expiry = opened.decode().partition("=")
         return pan, expiry

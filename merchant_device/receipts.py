@@ -13,8 +13,9 @@ UNKNOWN: Final = "unknown"
 REFUSED: Final = "refused"
 """How a command ended.
 
-``approved`` and ``declined`` are the acquirer's word, or the card's. ``unknown``: the request left and no answer that
-can be trusted came; a sale is being reversed. ``refused``: it ended on the phone before anything was sent.
+``approved`` and ``declined`` are the acquirer's word; ``approved`` is the card's where it says so offline. ``unknown``:
+the request left and no answer that can be trusted came; a sale is being reversed. ``refused``: it ended on the phone
+before anything was sent.
 """
 
 
@@ -46,6 +47,12 @@ class Receipt:
         How the cardholder was verified.
     at : str
         Local time, ISO 8601.
+    way : str or None
+        ``card``, ``phone``, ``merchant_code`` or ``payer_code``; None when it never came to one.
+    offline : bool
+        Whether the card approved it, without the issuer.
+    order : str or None
+        Number of the order that the payer paid.
     """
 
     outcome: str
@@ -62,6 +69,9 @@ class Receipt:
     pan: str | None
     cvm: str | None
     at: str
+    way: str | None = None
+    offline: bool = False
+    order: str | None = None
 
     def as_json(self) -> dict[str, Json]:
         """The same as a JSON object."""
@@ -80,6 +90,9 @@ class Receipt:
             "pan": self.pan,
             "cvm": self.cvm,
             "at": self.at,
+            "way": self.way,
+            "offline": self.offline,
+            "order": self.order,
         }
 
 

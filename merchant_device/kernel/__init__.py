@@ -12,19 +12,25 @@ EndApplication(reason='no directory of applications', status_word='6A82')
 """
 
 from merchant_device.kernel.commands import check_external_authenticate, external_authenticate
-from merchant_device.kernel.configuration import KernelConfiguration, TransactionData
+from merchant_device.kernel.configuration import ApplicationParameters, KernelConfiguration
 from merchant_device.kernel.outcomes import (
+    ApprovedOffline,
     Cvm,
     Declined,
     EndApplication,
     OnlineRequest,
     Outcome,
+    SeePhone,
     TryAgain,
     TryAnotherInterface,
 )
+from merchant_device.kernel.payment import Torn
 from merchant_device.kernel.quickpass import Kernel, Tap, TapEnded
+from merchant_device.kernel.transaction import TransactionData
 
 __all__ = [
+    "ApplicationParameters",
+    "ApprovedOffline",
     "Cvm",
     "Declined",
     "EndApplication",
@@ -32,8 +38,10 @@ __all__ = [
     "KernelConfiguration",
     "OnlineRequest",
     "Outcome",
+    "SeePhone",
     "Tap",
     "TapEnded",
+    "Torn",
     "TransactionData",
     "TryAgain",
     "TryAnotherInterface",

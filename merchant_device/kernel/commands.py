@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from merchant_device.kernel.card_data import CardFault
 from network.emv import tlv
 
 PPSE: Final = b"2PAY.SYS.DDF01"
@@ -31,6 +32,25 @@ def get_processing_options(pdol_data: bytes) -> bytes:
 def read_record(sfi: int, record: int) -> bytes:
     """READ RECORD: short file identifier 1 to 30, record number 1 to 255."""
     return bytes((0x00, 0xB2, record, sfi << 3 | 0x04, 0x00))
+
+
+def get_data(tag: str) -> bytes:
+    """GET DATA of an object with a tag of two bytes."""
+    return b"\x80\xca" + bytes.fromhex(tag) + b"\x00"
+
+
+def status(response: bytes) -> bytes:
+    """Give the status word of an answer, its last two bytes.
+
+    Raises
+    ------
+    CardFault
+        When the answer is of no length that one to a short command can have.
+
+    """
+    if not 2 <= len(response) <= MAX_RESPONSE:
+        raise CardFault(f"answer of {len(response)} bytes")
+    return response[-2:]
 
 
 def external_authenticate(issuer_authentication_data: bytes) -> bytes:

@@ -1,9 +1,8 @@
-"""What the terminal is and what the payment is: everything the kernel is told before a card comes."""
+"""What the terminal is: everything the kernel is told once, before any payment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 MAX_AMOUNT: Final = 999_999_999_999
@@ -14,7 +13,57 @@ _APPLICATIONS: Final = (
     bytes.fromhex("A000000333010101"),  # debit
     bytes.fromhex("A000000333010102"),  # credit
     bytes.fromhex("A000000333010103"),  # quasi-credit
+    bytes.fromhex("A000000333010106"),  # electronic cash
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that hold for an application, in fen.
+
+    Attributes
+    ----------
+    contactless : int or None
+        From this amount on the application may not be used over this interface; None: there is no such amount.
+    cvm : int
+        Above it the cardholder must be verified.
+    floor : int
+        Above it the issuer must be asked.
+
+    """
+
+    contactless: int | None
+    cvm: int
+    floor: int
+
+    def __post_init__(self) -> None:
+        for name, limit in (
+            ("contactless_limit", self.contactless),
+            ("cvm_limit", self.cvm),
+            ("floor_limit", self.floor),
+        ):
+            if limit is not None and not 0 <= limit <= MAX_AMOUNT:
+                raise ValueError(f"{name}: 0 to 12 digits of fen")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationParameters:
+    """What is different for one application, as the acquirer sends it (terminal link, 380).
+
+    Attributes
+    ----------
+    aid : bytes
+        Identifier of 5 to 16 bytes; holds for every application of a card that begins with it. The longest one that
+        fits counts.
+    contactless_limit, cvm_limit, floor_limit : int or None
+        Fen, as of `KernelConfiguration`; None where that holds.
+
+    """
+
+    aid: bytes
+    contactless_limit: int | None = None
+    cvm_limit: int | None = None
+    floor_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,142 +74,133 @@ class KernelConfiguration:
     ----------
     applications : tuple of bytes
         Application identifiers taken, 5 to 16 bytes each; a card's longer identifier matches by its beginning.
+    contactless_limit : int or None
+        Fen. From it on no contactless payment is taken (EMV Contactless Book B, 3.1.1.5); None: none.
     cvm_limit : int
         Fen. Above it the reader demands that the cardholder be verified.
+    floor_limit : int
+        Fen. Above it the reader demands that the issuer be asked (Book B, 3.1.1.6); a terminal that is never online
+        declines. Nothing is approved offline above it.
+    parameters : tuple of ApplicationParameters
+        Applications with limits of their own.
     online_pin_always : bool
         Ask for the PIN at every amount, unless the cardholder was verified on a device of their own.
     online_pin, signature, cdcvm : bool
         Ways of verification the terminal offers; cdcvm is verification on the cardholder's own device.
+    online : bool
+        Whether the terminal can ask issuers at all.
+    offline : bool
+        Whether a card may approve without its issuer; needs `fdda`, since only that proves the card genuine.
+    fdda : bool
+        Whether the terminal authenticates cards (fast dynamic data authentication, version 01): always those that
+        approve offline, and those that go online where the card offers it.
     terminal_type : str
-        Tag 9F35, two digits; 21 is attended, merchant-run, online only (EMV 4.4 Book 4, Annex A1).
+        Tag 9F35, two digits (EMV 4.4 Book 4, Annex A1). When empty it is that of an attended terminal of a merchant:
+        21 online only, 22 both, 23 offline only.
     terminal_capabilities : str
-        Tag 9F33, six hexadecimal characters (EMV 4.4 Book 4, Annex A2): online PIN, signature and no verification.
+        Tag 9F33, six hexadecimal characters (EMV 4.4 Book 4, Annex A2). When empty it is made of the ways of
+        verification, none included, and of `fdda`.
     application_version : str
         Tag 9F09, four hexadecimal characters.
+    application_versions : tuple of str
+        Versions of cards' applications (9F08) that may approve offline; empty: all, since a version that differs is no
+        reason to decline by itself (EMV 4.4 Book 3, 10.4.1).
     interface_device_serial : str
         Tag 9F1E, eight characters.
 
     """
 
     applications: tuple[bytes, ...] = _APPLICATIONS
+    contactless_limit: int | None = None
     cvm_limit: int = SMALL_AMOUNT_LIMIT
+    floor_limit: int = 0
+    parameters: tuple[ApplicationParameters, ...] = ()
     online_pin_always: bool = False
     online_pin: bool = True
     signature: bool = True
     cdcvm: bool = True
-    terminal_type: str = "21"
-    terminal_capabilities: str = "006800"
+    online: bool = True
+    offline: bool = False
+    fdda: bool = False
+    terminal_type: str = ""
+    terminal_capabilities: str = ""
     application_version: str = "0030"
+    application_versions: tuple[str, ...] = ()
     interface_device_serial: str = "00000000"
     terminal_tags: dict[str, bytes] = field(init=False, repr=False, compare=False)
-    _qualifiers: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
+    qualifiers: tuple[tuple[bytes, bytes], tuple[bytes, bytes]] = field(init=False, repr=False, compare=False)
+    _limits: Limits = field(init=False, repr=False, compare=False)
+    _own_limits: tuple[tuple[bytes, Limits], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.applications or any(not 5 <= len(name) <= 16 for name in self.applications):
             raise ValueError("applications: at least one identifier, each of 5 to 16 bytes")
-        if self.cvm_limit < 0:
-            raise ValueError("cvm_limit: not negative, in fen")
         if self.online_pin_always and not self.online_pin:
             raise ValueError("online_pin_always: the terminal has no online_pin")
+        if not self.online and self.online_pin:
+            raise ValueError("online_pin: the terminal is not online")
+        if not (self.online or self.offline):
+            raise ValueError("online: a terminal is online, offline or both")
+        if self.offline and not self.fdda:
+            raise ValueError("offline: needs fdda, since nothing else proves the card genuine")
+        for version in self.application_versions:
+            _hexadecimal("application_versions", version, 2)
+        object.__setattr__(self, "terminal_tags", self._terminal_tags())
+        object.__setattr__(self, "qualifiers", self._qualifiers())
+        limits = Limits(self.contactless_limit, self.cvm_limit, self.floor_limit)
+        object.__setattr__(self, "_limits", limits)
+        object.__setattr__(self, "_own_limits", _own_limits(self.parameters, limits))
+
+    def limits(self, name: bytes) -> Limits:
+        """Give the limits that hold for the application of that name."""
+        for beginning, limits in self._own_limits:
+            if name.startswith(beginning):
+                return limits
+        return self._limits
+
+    def _terminal_tags(self) -> dict[str, bytes]:
         serial = self.interface_device_serial
         if len(serial) != 8 or not serial.isascii():
             raise ValueError("interface_device_serial: eight ASCII characters")
-        tags = {
-            "9F33": _hexadecimal("terminal_capabilities", self.terminal_capabilities, 3),
-            "9F35": _hexadecimal("terminal_type", self.terminal_type, 1),
+        kind = self.terminal_type or ("23" if not self.online else "22" if self.offline else "21")
+        ways = 0x08 | (0x40 if self.online_pin else 0) | (0x20 if self.signature else 0)
+        capabilities = self.terminal_capabilities or bytes((0, ways, 0x40 if self.fdda else 0)).hex()
+        return {
+            "9F33": _hexadecimal("terminal_capabilities", capabilities, 3),
+            "9F35": _hexadecimal("terminal_type", kind, 1),
             "9F1E": serial.encode("ascii"),
             "9F09": _hexadecimal("application_version", self.application_version, 2),
         }
-        first = 0x20 | (0x04 if self.online_pin else 0) | (0x02 if self.signature else 0)
-        third = 0x40 if self.cdcvm else 0
-        object.__setattr__(self, "terminal_tags", tags)
-        object.__setattr__(self, "_qualifiers", (bytes((first, 0x80, third, 0)), bytes((first, 0xC0, third, 0))))
 
-    def transaction_qualifiers(self, amount: int) -> bytes:
-        """Build the terminal transaction qualifiers, tag 9F66, for an amount in fen (DOMAIN.md 4.1).
+    def _qualifiers(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+        """Write the terminal transaction qualifiers 9F66, by whether online and verification are demanded.
 
-        An online cryptogram is always demanded: this kernel approves nothing offline.
+        DOMAIN.md 4.1: byte 1 20 qPBOC, 08 offline-only, 04 online PIN, 02 signature; byte 2 80 online cryptogram
+        required, 40 verification required; byte 3 40 cardholder's own device; byte 4 80 fDDA version 01.
         """
-        return self._qualifiers[self.requires_cvm(amount)]
+        first = 0x20 | (0 if self.online else 0x08) | (0x04 if self.online_pin else 0) | (0x02 if self.signature else 0)
+        third, fourth = 0x40 if self.cdcvm else 0, 0x80 if self.fdda else 0
 
-    def requires_cvm(self, amount: int) -> bool:
-        """Tell whether the terminal demands that the cardholder be verified for `amount` fen."""
-        return amount > self.cvm_limit or self.online_pin_always
+        def written(second: int) -> bytes:
+            return bytes((first, second, third, fourth))
 
-
-# Not frozen, as one is made in every sale and freezing doubles the price of that; nothing changes it once it is made.
-@dataclass(slots=True)
-class TransactionData:
-    """One payment.
-
-    Attributes
-    ----------
-    amount : int
-        Fen, the other amount included.
-    date : str
-        YYMMDD, the terminal's own.
-    unpredictable_number : bytes
-        Four bytes, drawn by the caller.
-    amount_other : int
-        Fen of it handed out in cash.
-    currency : str
-        ISO 4217 number, three digits.
-    transaction_type : str
-        First two digits of the processing code: 00 goods, 01 cash, 20 refund, 31 balance.
-    terminal_country : str
-        ISO 3166 number, three digits.
-    sequence_counter : int
-        Tag 9F41, the terminal's count of transactions, at most eight digits.
-
-    """
-
-    amount: int
-    date: str
-    unpredictable_number: bytes
-    amount_other: int = 0
-    currency: str = "156"
-    transaction_type: str = "00"
-    terminal_country: str = "156"
-    sequence_counter: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.amount_other <= self.amount <= MAX_AMOUNT:
-            raise ValueError("amount: 0 to 12 digits of fen, at least amount_other")
-        if not 0 <= self.sequence_counter <= 99_999_999:
-            raise ValueError("sequence_counter: at most eight digits")
-        if len(self.unpredictable_number) != 4:
-            raise ValueError("unpredictable_number: four bytes")
-        _numeric("date", self.date, 6)
-        _numeric("currency", self.currency, 3)
-        _numeric("transaction_type", self.transaction_type, 2)
-        _numeric("terminal_country", self.terminal_country, 3)
-
-    def tags(self) -> dict[str, bytes]:
-        """Give the terminal's objects of this payment, tag to value.
-
-        The terminal verification results are zeros: nothing was verified when the card is asked (qPBOC), and the
-        issuer must get the very bytes the card computed over.
-        """
-        return {
-            "9F37": self.unpredictable_number,
-            "95": b"\x00\x00\x00\x00\x00",
-            "9A": _numeric("date", self.date, 6),
-            "9C": _numeric("transaction_type", self.transaction_type, 2),
-            "9F02": bytes.fromhex(f"{self.amount:012}"),
-            "5F2A": _numeric("currency", self.currency, 3),
-            "9F1A": _numeric("terminal_country", self.terminal_country, 3),
-            "9F03": bytes.fromhex(f"{self.amount_other:012}"),
-            "9F41": bytes.fromhex(f"{self.sequence_counter:08}"),
-        }
+        return (written(0x00), written(0x40)), (written(0x80), written(0xC0))
 
 
-# The date is the same all day, the others at every payment of a terminal.
-@lru_cache(maxsize=64)
-def _numeric(name: str, digits: str, count: int) -> bytes:
-    """Pack `count` digits, two a byte, with a zero before an odd number of them."""
-    if len(digits) != count or not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f"{name}: {count} digits")
-    return bytes.fromhex("0" * (count % 2) + digits)
+def _own_limits(parameters: tuple[ApplicationParameters, ...], general: Limits) -> tuple[tuple[bytes, Limits], ...]:
+    """Give identifier and limits of each, the longest identifier first."""
+    found: dict[bytes, Limits] = {}
+    for own in parameters:
+        if not 5 <= len(own.aid) <= 16:
+            raise ValueError("parameters: an identifier is 5 to 16 bytes")
+        if own.aid in found:
+            raise ValueError(f"parameters: {own.aid.hex().upper()} is there twice")
+        found[own.aid] = Limits(
+            general.contactless if own.contactless_limit is None else own.contactless_limit,
+            general.cvm if own.cvm_limit is None else own.cvm_limit,
+            general.floor if own.floor_limit is None else own.floor_limit,
+        )
+    return tuple(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
 def _hexadecimal(name: str, text: str, size: int) -> bytes:

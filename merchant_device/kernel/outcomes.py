@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
+
+from merchant_device.kernel.payment import Torn
 
 
 class Cvm(StrEnum):
@@ -38,7 +40,11 @@ class OnlineRequest:
     aid : bytes
         The application selected (dedicated file name 84).
     issuer_authentication : bool
-        Whether the card checks the issuer's answer in EXTERNAL AUTHENTICATE (interchange profile, byte 1, 04).
+        Whether the card checks the issuer's answer in EXTERNAL AUTHENTICATE (interchange profile, byte 1, 04). One that
+        has left the field and come back does not.
+    oda : str
+        What offline data authentication found: ``not done``, ``good``, or the reason why it failed and the card's
+        qualifiers say that its issuer is to decide. The card may then have approved offline: 9F27 is 40.
 
     """
 
@@ -50,29 +56,86 @@ class OnlineRequest:
     cvm: Cvm
     aid: bytes
     issuer_authentication: bool
+    oda: str = "not done"
 
     def __repr__(self) -> str:
-        pan = self.pan[:6] + "*" * (len(self.pan) - 10) + self.pan[-4:] if len(self.pan) > 10 else "*" * len(self.pan)
-        return f"OnlineRequest(pan={pan}, cvm={self.cvm.name}, aid={self.aid.hex().upper()})"
+        return f"OnlineRequest(pan={_masked(self.pan)}, cvm={self.cvm.name}, aid={self.aid.hex().upper()})"
+
+
+@dataclass(slots=True, repr=False)
+class ApprovedOffline:
+    """The card has paid: what it signed is money once the issuer has it.
+
+    The card is proved to be genuine, and nothing of the terminal's forbids the payment.
+
+    Attributes
+    ----------
+    field55 : bytes
+        Chip data for element 55 of the advice, at most 255 bytes: 9F26 is the transaction certificate, 9F27 is 40.
+    pan, expiry, sequence, cvm, aid
+        As of `OnlineRequest`.
+    balance : int or None
+        What is left on the card to be spent offline, fen; None when it does not say.
+
+    """
+
+    field55: bytes
+    pan: str
+    expiry: str
+    sequence: str | None
+    cvm: Cvm
+    aid: bytes
+    balance: int | None
+
+    def __repr__(self) -> str:
+        return f"ApprovedOffline(pan={_masked(self.pan)}, cvm={self.cvm.name}, aid={self.aid.hex().upper()})"
 
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """Decline without asking the issuer."""
+    """Decline without asking the issuer.
+
+    A card that had approved offline has not been debited, unless its signature over the payment was what was wrong: see
+    `merchant_device.kernel.decision`.
+
+    Attributes
+    ----------
+    reason : str
+        Why; holds no card data.
+    field55 : bytes or None
+        Chip data for the record, where the card had made a cryptogram.
+
+    """
 
     reason: str
+    field55: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TryAnotherInterface:
-    """The card wants to be inserted or swiped (6984)."""
+    """Not over this interface: the card wants to be inserted or swiped (6984), or the amount is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeePhone:
+    """The holder must confirm the payment on their phone, then hold it here once more (6986; general practice)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TryAgain:
-    """Nothing was decided: present the card once more."""
+    """Nothing was concluded: present the card once more.
+
+    Attributes
+    ----------
+    reason : str
+        Why.
+    torn : Torn or None
+        What the card had decided before it left, for the next tap of this payment; None when it had decided nothing.
+
+    """
 
     reason: str
+    torn: Torn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +155,10 @@ class EndApplication:
     status_word: str | None = None
 
 
-Outcome: TypeAlias = OnlineRequest | Declined | TryAnotherInterface | TryAgain | EndApplication
+Outcome: TypeAlias = (
+    OnlineRequest | ApprovedOffline | Declined | TryAnotherInterface | SeePhone | TryAgain | EndApplication
+)
+
+
+def _masked(pan: str) -> str:
+    return pan[:6] + "*" * (len(pan) - 10) + pan[-4:] if len(pan) > 10 else "*" * len(pan)

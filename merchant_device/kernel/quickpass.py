@@ -1,69 +1,57 @@
-"""QuickPass (qPBOC, kernel 7), online part: from the first command to the terminal's next act.
+"""QuickPass (qPBOC, kernel 7): from the first command to the terminal's next act.
 
-The conversation (DOMAIN.md 4): SELECT the directory, SELECT an application, GET PROCESSING OPTIONS; then the card's
-decision, read from the card verification results, and the way the cardholder is verified, from the card transaction
-qualifiers. Records are read only when the answer to GET PROCESSING OPTIONS has no track 2 data.
+The conversation (DOMAIN.md 4): SELECT the directory, SELECT an application, GET PROCESSING OPTIONS, and where there is
+more to know READ RECORD. The card's decision is in its verification results; `decision` judges what it has decided.
 
-Two rules hold throughout. Whatever a card answers ends in an `Outcome`, never in an exception. And when in doubt no
-money moves: a card that approves offline is declined here, since nothing has proved that it is genuine.
+Three rules hold throughout. Whatever a card answers ends in an `Outcome`, never in an exception. When in doubt no money
+moves: a card that approves offline is believed only when it has proved to be genuine, and is not read to the record at
+which it pays before all else has been judged. And what a card decided before it left is not asked a second time while
+it can still be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from functools import lru_cache
-from operator import itemgetter
+from collections.abc import Callable, Collection, Generator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from merchant_device.kernel import card_data, commands
-from merchant_device.kernel.card_data import CardFault
-from merchant_device.kernel.configuration import KernelConfiguration, TransactionData
+from merchant_device.kernel.authentication import Authorities
+from merchant_device.kernel.card_data import CardFault, OtherAccount
+from merchant_device.kernel.configuration import KernelConfiguration
+from merchant_device.kernel.decision import Conversation, decide
+from merchant_device.kernel.entry_point import candidates, preprocess
 from merchant_device.kernel.outcomes import (
-    Cvm,
-    Declined,
     EndApplication,
     OnlineRequest,
     Outcome,
+    SeePhone,
     TryAgain,
     TryAnotherInterface,
 )
-from network.emv import CardOutcome, IadError, IssuerApplicationData, TlvError, dol, tlv
+from merchant_device.kernel.payment import Payment, Torn
+from merchant_device.kernel.risk import (
+    is_over_contactless_limit,
+    may_approve_offline,
+    requires_online,
+    requires_verification,
+)
+from merchant_device.kernel.transaction import TransactionData
+from network.emv import CaPublicKey, IadError, TlvError, dol, tlv
 
-MAX_FIELD55: Final = 255
-"""Longest element 55, bytes."""
-
-_TRY_ANOTHER_INTERFACE: Final = b"\x69\x84"
 _CONDITIONS_NOT_SATISFIED: Final = b"\x69\x85"
+# Answers to GET PROCESSING OPTIONS that are outcomes of their own (DOMAIN.md 4.3; 6986 is general practice).
+_REFUSALS: Final[Mapping[bytes, Outcome]] = {b"\x69\x84": TryAnotherInterface(), b"\x69\x86": SeePhone()}
 
-# Order of DOMAIN.md 2, element 55, with the size of each value, which is checked or made so before; 0 of those that
-# vary. 9F63 goes along when the card has it.
-_FIELD55_OBJECTS: Final = (
-    *(("9F26", 8), ("9F27", 1), ("9F10", 0), ("9F37", 4), ("9F36", 2), ("95", 5), ("9A", 3), ("9C", 1), ("9F02", 6)),
-    *(("5F2A", 2), ("82", 2), ("9F1A", 2), ("9F03", 6), ("9F33", 3), ("9F34", 3), ("9F35", 1), ("9F1E", 8)),
-    *(("84", 0), ("9F09", 2), ("9F41", 4)),
-)
-_FIELD55_FORMAT: Final = b"".join(
-    tlv.encode(tag, bytes(size))[:-size] + b"%b" if size else b"%b" for tag, size in _FIELD55_OBJECTS
-)
-_field55_values = itemgetter(*(tag for tag, _ in _FIELD55_OBJECTS))
-
-_ARQC_INFORMATION: Final = CardOutcome.ARQC.cryptogram_information
-
-# Tag 9F34 (EMV 4.4 Book 3, Annex C3; Book 4, Annex A4): method, condition, result. The PIN and the signature are not
-# checked yet when this is written, hence result 0. No public text gives a code for verification on the cardholder's
-# device; method 01 with result 2 is general practice, unconfirmed.
-_CVM_RESULTS: Final = {
-    Cvm.NO_CVM: b"\x1f\x03\x02",
-    Cvm.SIGNATURE: b"\x1e\x03\x00",
-    Cvm.ONLINE_PIN: b"\x02\x03\x00",
-    Cvm.CDCVM: b"\x01\x00\x02",
-}
-
-_Conversation = Generator[bytes, bytes, Outcome]
+_LEFT: Final = "the card left the field"
 
 
 class TapEnded(RuntimeError):
     """A tap was driven on after its outcome: a fault of the caller, not of the card."""
+
+
+class _CardLeft(Exception):
+    """The card is gone; thrown into the conversation where it waits for an answer."""
 
 
 class Kernel:
@@ -73,17 +61,47 @@ class Kernel:
     ----------
     configuration : KernelConfiguration
         The terminal's side.
+    ca_keys : mapping of (rid, index) to CaPublicKey
+        Keys of certification authorities, for offline data authentication.
+    revoked : collection of (rid, index, serial)
+        Issuer certificates that are no longer good.
+    is_hot : callable or None
+        Tells of an account number (digits) whether it is on the terminal's list of stopped cards (EMV 4.4 Book 4,
+        6.3.5). May be a set's `__contains__`.
 
     """
 
-    __slots__ = ("configuration",)
+    __slots__ = ("authorities", "configuration", "is_hot")
 
-    def __init__(self, configuration: KernelConfiguration) -> None:
+    def __init__(
+        self,
+        configuration: KernelConfiguration,
+        ca_keys: Mapping[tuple[bytes, int], CaPublicKey] = MappingProxyType({}),
+        revoked: Collection[tuple[bytes, int, bytes]] = frozenset(),
+        is_hot: Callable[[str], bool] | None = None,
+    ) -> None:
         self.configuration = configuration
+        self.authorities = Authorities(ca_keys, revoked)
+        self.is_hot = is_hot
 
-    def start(self, transaction: TransactionData) -> Tap:
-        """Begin the conversation with a card that came into the field."""
-        return Tap(self.configuration, transaction)
+    def preprocess(self, transaction: TransactionData) -> TryAnotherInterface | None:
+        """Tell before a card is asked for that none can pay; a tap finds it too. See `entry_point.preprocess`."""
+        return preprocess(self.configuration, transaction)
+
+    def start(self, transaction: TransactionData, torn: Torn | None = None) -> Tap:
+        """Begin the conversation with a card that came into the field.
+
+        Parameters
+        ----------
+        transaction : TransactionData
+            The payment.
+        torn : Torn or None
+            What a tap before this one of the same payment left behind. If it is the same card that comes back, its
+            records are read again and the payment it has already decided is concluded: with the data of that tap, so
+            that 9F37 and 9F41 are those. With another card, or for another payment, it counts for nothing.
+
+        """
+        return Tap(self, transaction, torn if torn is not None and torn.serves(transaction) else None)
 
 
 class Tap:
@@ -102,8 +120,8 @@ class Tap:
 
     __slots__ = ("_conversation", "command", "outcome")
 
-    def __init__(self, configuration: KernelConfiguration, transaction: TransactionData) -> None:
-        self._conversation = _converse(configuration, transaction)
+    def __init__(self, kernel: Kernel, transaction: TransactionData, torn: Torn | None) -> None:
+        self._conversation = _converse(kernel, transaction, torn)
         self.command = next(self._conversation)
         self.outcome: Outcome | None = None
 
@@ -132,7 +150,9 @@ class Tap:
             return self._conversation.send(response)
         except StopIteration as ended:
             outcome: Outcome = ended.value
-        except (CardFault, IadError) as fault:
+        except CardFault as fault:
+            outcome = EndApplication(fault.reason, fault.status_word)
+        except IadError as fault:
             outcome = EndApplication(str(fault))
         except TlvError as fault:
             outcome = EndApplication(f"malformed answer: {fault.reason}")
@@ -140,126 +160,97 @@ class Tap:
         return outcome
 
     def card_gone(self) -> Outcome:
-        """Take note that the card left the field before it answered: nothing was decided.
+        """Take note that the card left the field before it answered.
 
         After the outcome this changes nothing; for an online request the card may well be gone.
         """
         if self.outcome is None:
-            self._conversation.close()
-            self.outcome = TryAgain("the card left the field")
+            try:
+                self._conversation.throw(_CardLeft())
+            except StopIteration as ended:
+                self.outcome = ended.value
+        if self.outcome is None:
+            raise RuntimeError("the conversation went on without a card")
         return self.outcome
 
 
-def _converse(configuration: KernelConfiguration, transaction: TransactionData) -> _Conversation:
-    response = yield commands.select(commands.PPSE)
-    if _status(response) != commands.SUCCESS:
-        return _ended("no directory of applications", response)
-    names = card_data.candidates(response[:-2], configuration.applications)
-    values = transaction.tags()
-    values["9F66"] = configuration.transaction_qualifiers(transaction.amount)
-    values |= configuration.terminal_tags
-    for name in names:
-        response = yield commands.select(name)
-        if _status(response) != commands.SUCCESS:
-            continue
-        file_name, pdol = card_data.application(response[:-2], name)
-        response = yield commands.get_processing_options(dol.build(pdol, values))
-        status = _status(response)
-        if status == commands.SUCCESS:
-            options = card_data.processing_options(response[:-2])
-            return (yield from _decide(configuration, transaction, values, options, file_name))
-        if status == _TRY_ANOTHER_INTERFACE:
-            return TryAnotherInterface()
-        if status != _CONDITIONS_NOT_SATISFIED:
-            return _ended("processing options refused", response)
-        # 6985: this application will not, the card's next one may (EMV Contactless Book B, 3.5.1).
-    return _ended("no application left to try", response) if names else EndApplication("no application in common")
+def _converse(kernel: Kernel, transaction: TransactionData, torn: Torn | None) -> Conversation:
+    """Talk to a card; ends with an outcome also when the card leaves, with what it had decided by then."""
+    configuration = kernel.configuration
+    try:
+        response = yield commands.select(commands.PPSE)
+        if commands.status(response) != commands.SUCCESS:
+            return _ended("no directory of applications", response)
+        names = candidates(response[:-2], configuration.applications)
+        if torn is not None:
+            outcome = yield from _resume(kernel, torn)
+            if outcome is not None:
+                return outcome
+        values = transaction.tags()
+        values |= configuration.terminal_tags
+        tried = False
+        for name in names:
+            limits = configuration.limits(name)
+            if is_over_contactless_limit(limits, transaction):
+                continue
+            tried = True
+            response = yield commands.select(name)
+            if commands.status(response) != commands.SUCCESS:
+                continue
+            file_name, pdol = card_data.application(response[:-2], name)
+            online = not configuration.offline or requires_online(configuration, limits, transaction)
+            verified = requires_verification(configuration, limits, transaction)
+            values["9F66"] = configuration.qualifiers[online][verified]
+            response = yield commands.get_processing_options(dol.build(pdol, values))
+            status = commands.status(response)
+            if status == commands.SUCCESS:
+                options = card_data.processing_options(response[:-2])
+                approves = not online and may_approve_offline(limits, transaction)
+                payment = Payment(transaction, values, file_name, approves, verified, options)
+                # What was torn before is overtaken by this decision. A card whose account is not known yet could not be
+                # told from another when it comes back.
+                torn = Torn(payment) if "94" in options and ("57" in options or "5A" in options) else None
+                return (yield from decide(kernel, payment))
+            if status in _REFUSALS:
+                return _REFUSALS[status]
+            if status != _CONDITIONS_NOT_SATISFIED:
+                return _ended("processing options refused", response)
+            # 6985: this application will not, the card's next one may (EMV Contactless Book B, 3.5.1).
+    except _CardLeft:
+        return TryAgain(_LEFT, torn)
+    if tried:
+        return _ended("no application left to try", response)
+    return TryAnotherInterface() if names else EndApplication("no application in common")
 
 
-def _decide(
-    configuration: KernelConfiguration,
-    transaction: TransactionData,
-    values: dict[str, bytes],
-    options: dict[str, bytes],
-    file_name: bytes,
-) -> _Conversation:
-    decision = _decision(options["9F10"])
-    if decision is CardOutcome.AAC:
-        return Declined("the card declined")
-    if decision is CardOutcome.TC:
-        return Declined("the card approved offline, which this terminal does not accept")
-    cvm = _cardholder_verification(configuration, transaction.amount, options.get("9F6C"))
-    if cvm is None:
-        return Declined("no way to verify the cardholder in common")
-    if "57" not in options and "94" in options:
-        for file, record in card_data.records(options["94"]):
-            response = yield commands.read_record(file, record)
-            if _status(response) != commands.SUCCESS:
-                return _ended("a record cannot be read", response)
-            card_data.merge(options, card_data.template(response[:-2], "70"))
-    account = card_data.account(options)
-    profile = options["82"]
-    values["9F26"], values["9F36"], values["82"] = options["9F26"], options["9F36"], profile
-    values["9F27"] = _ARQC_INFORMATION
-    values["9F34"] = _CVM_RESULTS[cvm]
-    return OnlineRequest(
-        field55=_field55(values, options["9F10"], file_name, options.get("9F63")),
-        pan=account.pan,
-        track2=account.track2,
-        expiry=account.expiry,
-        sequence=account.sequence,
-        cvm=cvm,
-        aid=file_name,
-        issuer_authentication=bool(profile[0] & 0x04),
-    )
+def _resume(kernel: Kernel, torn: Torn) -> Generator[bytes, bytes, Outcome | None]:
+    """Conclude what the card decided before it left; None when this is another card, or one that has moved on.
 
-
-def _cardholder_verification(configuration: KernelConfiguration, amount: int, qualifiers: bytes | None) -> Cvm | None:
-    """Choose from the card transaction qualifiers 9F6C and the terminal's rule; None when no way is left.
-
-    What the card demands is done also below the terminal's limit. A card that gives no qualifiers leaves the choice
-    to the terminal.
+    A card that has answered no other GET PROCESSING OPTIONS has the same transaction counter, and gives its records
+    again after SELECT alone. Once it is known by that, a record that it refuses or that is malformed ends the payment:
+    to ask it to decide once more could be to take its money twice. Only another account shows that it is another card.
     """
-    first, second = qualifiers or b"\x00\x00"
-    if first & 0x80 and configuration.online_pin:
-        return Cvm.ONLINE_PIN
-    if second & 0x80 and configuration.cdcvm:
-        return Cvm.CDCVM
-    if first & 0x40 and configuration.signature and not configuration.online_pin_always:
-        return Cvm.SIGNATURE
-    if configuration.online_pin_always:
-        return Cvm.ONLINE_PIN
-    if first & 0xC0:
+    payment = torn.payment
+    response = yield commands.select(payment.file_name)
+    if commands.status(response) != commands.SUCCESS:
         return None
-    if not configuration.requires_cvm(amount):
-        return Cvm.NO_CVM
-    if qualifiers is None and configuration.online_pin:
-        return Cvm.ONLINE_PIN
-    return None
-
-
-# All payments of a card whose results do not change, and those of its like, bring the same data.
-@lru_cache(maxsize=256)
-def _decision(issuer_application_data: bytes) -> CardOutcome:
-    return IssuerApplicationData.parse(issuer_application_data).cvr.outcome
-
-
-def _field55(values: dict[str, bytes], iad: bytes, file_name: bytes, product: bytes | None) -> bytes:
-    """Write element 55; of `values` those whose size varies become whole objects."""
-    values["9F10"] = tlv.encode("9F10", iad)
-    values["84"] = tlv.encode("84", file_name)
-    field55: bytes = _FIELD55_FORMAT % _field55_values(values)
-    if product:
-        field55 += tlv.encode("9F63", product)
-    if len(field55) > MAX_FIELD55:
-        raise CardFault(f"chip data longer than {MAX_FIELD55} bytes")
-    return field55
-
-
-def _status(response: bytes) -> bytes:
-    if not 2 <= len(response) <= commands.MAX_RESPONSE:
-        raise CardFault(f"answer of {len(response)} bytes")
-    return response[-2:]
+    response = yield commands.get_data("9F36")
+    if commands.status(response) != commands.SUCCESS:
+        return None
+    try:
+        if tlv.flat(response[:-2]).get("9F36") != payment.options["9F36"]:
+            return None
+    except TlvError:
+        return None
+    try:
+        outcome = yield from decide(kernel, payment)
+    except OtherAccount:
+        # Another card whose counter stands at the same number.
+        return None
+    if isinstance(outcome, OnlineRequest):
+        # The card has been selected since, and no longer waits for its issuer's answer.
+        outcome.issuer_authentication = False
+    return outcome
 
 
 def _ended(reason: str, response: bytes) -> EndApplication:

@@ -6,12 +6,14 @@ The acquirer's end stands on the terminal dialect and a security module of its o
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import Random
 
 from merchant_device.configuration import Configuration
+from merchant_device.context import MakeRoom
 from merchant_device.installation import install_terminal
 from merchant_device.party import MerchantDevice
 from merchant_device.tables import TABLES, Phone, Sale
@@ -91,11 +93,21 @@ def _fci(name: bytes, proprietary: bytes) -> bytes:
     return tlv.encode("6F", tlv.encode("84", name) + tlv.encode("A5", proprietary)) + b"\x90\x00"
 
 
+def typed(request: bytes, pin: bytes) -> bytes:
+    """What a PIN pad answers to `request` when `pin` is typed on it, or the entry cancelled (empty)."""
+    asked = json.loads(request)
+    if not pin:
+        return json.dumps({"entry": asked["entry"], "cancelled": True}).encode()
+    positions = [asked["layout"].index(digit) for digit in pin.decode()]
+    return json.dumps({"entry": asked["entry"], "positions": positions}).encode()
+
+
 class ScriptedAcquirer:
     """Signs terminals on, answers sales with `code`, and keeps what it has been asked to pay and to reverse.
 
     `paid` holds the state of each sale by (terminal, batch, STAN): ``paid``, ``declined``, ``reversed`` or, where
-    the reversal came first, ``dead``.
+    the reversal came first, ``dead``. `told` holds the offline sales it knows of: their chip data by identity.
+    `code_without_pin` is the answer to sales without a PIN, where that is another.
     """
 
     def __init__(self, tmk: bytes = TMK, seed: int = 1) -> None:
@@ -105,7 +117,10 @@ class ScriptedAcquirer:
         self.requests: list[Message] = []
         self.paid: dict[tuple[str, str, str], str] = {}
         self.answers: dict[bytes, bytes] = {}
+        self.told: dict[tuple[str, str, str], bytes] = {}
         self.code = "00"
+        self.code_without_pin: str | None = None
+        self.upload_code = "00"
         self.reversal_code: str | None = None
         self.sign_on_code = "00"
         self.silent: set[str] = set()
@@ -142,7 +157,7 @@ class ScriptedAcquirer:
 
     def _financial(self, request: Message, body: bytes) -> bytes | None:
         keys = self.keys.get(request.text(41))
-        reply_mti = "0210" if request.mti == "0200" else "0410"
+        reply_mti = {"0200": "0210", "0400": "0410", "0220": "0230"}[request.mti]
         if keys is None:
             return TERMINAL.pack(self._reply(request, reply_mti, "77"))
         if not self.module.verify_mac(keys[1], MacAlgorithm.CUP_ECB, body[11:-8], body[-8:]):
@@ -151,7 +166,12 @@ class ScriptedAcquirer:
             return self.answers[body]
         identity = (request.text(41), request.text(60)[2:8], request.text(11))
         state = self.paid.get(identity)
-        code = self._decide_sale(request, identity, state) if reply_mti == "0210" else self._reverse(identity, state)
+        if reply_mti == "0210":
+            code = self._decide_sale(request, identity, state)
+        elif reply_mti == "0410":
+            code = self._reverse(identity, state)
+        else:
+            code = self._record(request, identity)
         reply = self._reply(request, reply_mti, code)
         if reply_mti == "0210" and code == "00":
             reply[38] = "A" + request.text(11)[1:]
@@ -159,16 +179,25 @@ class ScriptedAcquirer:
             reply[55] = tlv.encode("91", ARPC)
         self.change(reply)
         answer = self._sealed(reply, keys[1])
-        if code != "96":
+        if code != "96" and reply_mti != "0230":
             self.answers[body] = answer
         return answer
 
     def _decide_sale(self, request: Message, identity: tuple[str, str, str], state: str | None) -> str:
         if state is not None:
             return "25" if state == "dead" else "94"
+        code = self.code
+        if self.code_without_pin is not None and 52 not in request:
+            code = self.code_without_pin
         if request.text(3) == "000000":
-            self.paid[identity] = "paid" if self.code == "00" else "declined"
-        return self.code
+            self.paid[identity] = "paid" if code == "00" else "declined"
+        return code
+
+    def _record(self, request: Message, identity: tuple[str, str, str]) -> str:
+        """An offline sale: known by what the card signed, however often it is told."""
+        if self.upload_code == "00":
+            assert self.told.setdefault(identity, request.binary(55)) == request.binary(55)
+        return self.upload_code
 
     def _reverse(self, identity: tuple[str, str, str], state: str | None) -> str:
         if self.reversal_code is not None:
@@ -202,7 +231,9 @@ class Bed:
         configuration: Configuration | None = None,
         seed: int = 7,
         up: bool = True,
+        rooms: Sequence[MakeRoom] = (),
     ) -> None:
+        self.rooms = rooms
         self.configuration = configuration or Configuration()
         self.random = Random(seed)
         self.module = SecurityModule(bytes(range(1, 33)), Random(seed))
@@ -218,6 +249,7 @@ class Bed:
         self.cards: dict[str, ScriptedCard | None] = {one: ScriptedCard() for one in terminals}
         self.pins: dict[str, bytes | None] = dict.fromkeys(terminals, PIN)
         self.pad_requests: list[bytes] = []
+        self.shown: list[dict[str, Json]] = []
         self.held: set[str] = set()
         self.sent: deque[tuple[str, bytes]] = deque()
         self.trace: list[tuple[str, bytes]] = []
@@ -232,7 +264,7 @@ class Bed:
         self.work = Work([], [], [], [])
         self.sent.clear()
         self.deadlines = Deadlines()
-        self.device = MerchantDevice(self.configuration, self.module)
+        self.device = MerchantDevice(self.configuration, self.module, self.rooms)
         turn = Turn(self.now, self.random, self.unit, self.work)
         self.device.start(turn)
         self.unit.commit()
@@ -288,7 +320,11 @@ class Bed:
             return self.acquirer.take(body)
         if kind == "pinpad":
             self.pad_requests.append(body)
-            return None if b'"close"' in body else self.pins[terminal]
+            pin = self.pins[terminal]
+            return None if pin is None or b'"close"' in body else typed(body, pin)
+        if kind == "display":
+            self.shown.append(json.loads(body))
+            return None
         card = self.cards[terminal]
         return None if card is None else card.transmit(body)
 
@@ -318,7 +354,7 @@ class Bed:
         """All sales as committed, in the order of their keys."""
         unit = self.store.unit_of_work()
         found: list[Sale] = []
-        for status in ("pending", "approved", "declined", "reversing", "reversed"):
+        for status in ("pending", "approved", "declined", "reversing", "reversed", "offline"):
             found += unit.scan(Sale, "status", status, 100_000)
         return sorted(found, key=lambda sale: sale.reference)
 

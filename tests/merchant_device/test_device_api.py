@@ -72,6 +72,16 @@ def test_wrong_orders_are_refused(client, body):
     assert client.post(f"/terminals/{TERMINAL_ID}/sale", json=body, headers=OPERATOR).status_code == 422
 
 
+def test_ways_of_paying_are_passed_on(client):
+    path = f"/terminals/{TERMINAL_ID}/sale"
+    answer = client.post(path, json={"amount": 5, "ways": ["payer_code"]}, headers=OPERATOR)
+    assert answer.status_code == 409
+    assert "ways" in answer.json()["detail"]
+    assert client.post(path, json={"amount": 5, "ways": []}, headers=OPERATOR).status_code == 422
+    receipt = client.post(path, json={"amount": 5, "ways": ["tap"]}, headers=OPERATOR).json()
+    assert (receipt["outcome"], receipt["way"]) == ("approved", "card")
+
+
 def test_unknown_terminals_are_refused(client):
     answer = client.post("/terminals/99999999/sale", json={"amount": 5}, headers=OPERATOR)
     assert answer.status_code == 409

@@ -1,12 +1,12 @@
 import pytest
-from device_bed import MERCHANT_ID, TERMINAL_ID, TMK, Bed, ScriptedCard
+from device_bed import MERCHANT_ID, TERMINAL_ID, TMK, Bed, ScriptedCard, typed
 
 from merchant_device.configuration import Configuration
 from merchant_device.installation import install_terminal
 from merchant_device.tables import SIGNED_ON, TABLES, Phone
 from network.iso8583 import TERMINAL, Message
 from network.keys import Algorithm, KeyUsage
-from network.party import CommandError
+from network.party import Command, CommandError
 from network.store import Store
 
 
@@ -280,7 +280,7 @@ def test_the_link_breaks_while_the_pin_is_typed():
     ticket = bed.command("sale", amount=150_000)
     bed.settle()
     bed.links(False)
-    bed.receive(f"pinpad:{TERMINAL_ID}", b"135790")
+    bed.receive(f"pinpad:{TERMINAL_ID}", typed(bed.pad_requests[0], b"135790"))
     bed.step()
     assert bed.answer(ticket)["reason"] == "the link to the acquirer is down"
     assert bed.sales() == []
@@ -299,6 +299,8 @@ def test_status():
             "status": "signed_on",
             "doing": "waiting for the card",
             "reversals": 0,
+            "uploads": 0,
+            "refused": [],
         }
     ]
 
@@ -419,3 +421,15 @@ def test_installation_refuses_what_is_wrong():
     install_terminal(unit, bed.module, "12345678", MERCHANT_ID, tmk)
     with pytest.raises(ValueError, match="installed already"):
         install_terminal(unit, bed.module, "12345678", MERCHANT_ID, tmk)
+
+
+@pytest.mark.parametrize("terminal", ["\ud800", "\0", "", "卡" * 8, "x" * 100_000, 5, None, [], {"a": 1}, True])
+@pytest.mark.parametrize("name", ["sale", "balance", "echo", "cancel", "history", "status"])
+def test_terminals_that_are_none(name, terminal):
+    bed = Bed()
+    bed.settle()
+    bed.work.commands.append(Command(name, {"terminal": terminal, "amount": 1}, 99))
+    bed.step()
+    assert not bed.failures
+    if name != "status" or terminal is not None:
+        assert str(bed.answers[99]) == "terminal: no such terminal is installed"

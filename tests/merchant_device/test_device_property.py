@@ -6,8 +6,10 @@ import pytest
 from device_bed import PIN, Bed, ScriptedCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripted_kernel import ScriptedKernel, offline, online
 
 from merchant_device.configuration import Configuration
+from merchant_device.kernel import Cvm, Declined, Outcome, SeePhone, Torn, TransactionData, TryAgain
 from network.iso8583 import TERMINAL, DecodeError
 from network.party import CommandError, LinkChange, Work
 
@@ -17,9 +19,16 @@ TERMINALS = ("10000001", "10000002", "10000003")
 class Chaos:
     """A network between device and acquirer that does its worst, drawn from a seed."""
 
+    offline = False
+
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        configuration = Configuration(stan_block=3, sign_on_at_start=self.random.random() < 0.5)
+        configuration = Configuration(
+            stan_block=3,
+            sign_on_at_start=self.random.random() < 0.5,
+            offline=self.offline,
+            fdda=self.offline,
+        )
         self.bed = Bed(terminals=TERMINALS, configuration=configuration, seed=seed)
         self.to_acquirer: list[tuple[str, bytes]] = []
         self.to_device: list[tuple[str, bytes]] = []
@@ -39,6 +48,7 @@ class Chaos:
         bed.cards[terminal] = self.card()
         bed.pins[terminal] = self.random.choices((PIN, b"", None), (8, 1, 1))[0]
         bed.acquirer.code = self.random.choices(("00", "51", "A0", "96"), (8, 1, 1, 1))[0]
+        bed.acquirer.code_without_pin = self.random.choices((None, "55"), (3, 1))[0]
         name = self.random.choices(("sale", "balance", "echo", "sign_on", "cancel"), (20, 1, 1, 1, 1))[0]
         bed.command(name, terminal, amount=self.random.choice((1250, 150_000)))
 
@@ -136,7 +146,9 @@ class Chaos:
             self.bed.acquirer.sign_on_code = self.random.choice(("00", "00", "97"))
         elif blow < 0.6:
             self.bed.acquirer.reversal_code = self.random.choice((None, None, "96", "77"))
-        elif blow < 0.7:
+        elif blow < 0.65:
+            self.bed.acquirer.upload_code = self.random.choice(("00", "00", "96", "77"))
+        elif blow < 0.75:
             self.bed.acquirer.spoil_mac = self.random.random() < 0.5
 
     def crash(self) -> None:
@@ -153,6 +165,7 @@ class Chaos:
         """The network is well again, nobody is in a hurry."""
         bed = self.bed
         bed.acquirer.sign_on_code, bed.acquirer.reversal_code, bed.acquirer.spoil_mac = "00", None, False
+        bed.acquirer.upload_code = "00"
         # answers that were made with a spoilt MAC are made anew
         bed.acquirer.answers = {}
         bed.work.link_changes += [LinkChange(f"acquirer:{one}", True) for one in TERMINALS if not self.up[one]]
@@ -184,7 +197,16 @@ def check(chaos: Chaos) -> None:
         for receipt in receipts
         if receipt.get("stan") and receipt["amount"]  # type: ignore[union-attr, index, call-overload]
     }
+    told = bed.acquirer.told
+    assert set(told) == {identity for identity, sale in rows.items() if sale.is_offline}
     for identity, sale in rows.items():
+        if sale.is_offline:
+            # the card has paid: whatever happened, the acquirer knows it, as the card signed it, and nothing undoes it
+            assert sale.status == "approved"
+            assert told[identity] == sale.chip
+            assert identity not in bed.acquirer.paid
+            assert identity not in chaos.reversals
+            continue
         assert sale.status in ("approved", "declined", "reversed")
         paid = bed.acquirer.paid.get(identity)
         if sale.status == "approved":
@@ -203,6 +225,30 @@ def check(chaos: Chaos) -> None:
             assert rows[identity].status in ("declined", "reversed")  # type: ignore[index]
 
 
+class OfflineChaos(Chaos):
+    """The same where cards approve small amounts themselves, or want to be held there again."""
+
+    offline = True
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put a kernel into the bed whose taps end as chance has it."""
+        random = Random(self.bed.random.random())
+
+        def script(transaction: TransactionData, torn: Torn | None) -> Outcome:
+            fate = random.random()
+            if fate < 0.2:
+                return TryAgain("torn", torn or Torn.__new__(Torn))
+            if fate < 0.25:
+                return SeePhone()
+            if fate < 0.3:
+                return Declined("the card declined")
+            if transaction.amount <= 2000 and transaction.transaction_type == "00" and not transaction.pin_required:
+                return offline(transaction)
+            return online(transaction, Cvm.ONLINE_PIN if transaction.pin_required or fate < 0.6 else Cvm.NO_CVM)
+
+        ScriptedKernel.install(monkeypatch, self.bed, script)
+
+
 @settings(max_examples=120, deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 2**32))
 def test_no_money_stays_without_a_receipt_and_none_goes_twice(seed):
@@ -211,13 +257,38 @@ def test_no_money_stays_without_a_receipt_and_none_goes_twice(seed):
     check(chaos)
 
 
+@settings(max_examples=120, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 2**32))
+def test_what_cards_approve_is_told_once_and_never_lost(seed):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        chaos = OfflineChaos(seed)
+        chaos.install(monkeypatch)
+        chaos.run(150)
+        check(chaos)
+
+
+def test_the_offline_chaos_reaches_its_ends(monkeypatch):
+    found, uploads = set(), 0
+    for seed in range(24):
+        chaos = OfflineChaos(seed)
+        chaos.install(monkeypatch)
+        chaos.run(150)
+        check(chaos)
+        found |= {(sale.status, sale.is_offline, sale.entry_mode) for sale in chaos.bed.sales()}
+        uploads += chaos.bed.mtis().count("0220") > len(chaos.bed.acquirer.told)
+    assert {("approved", 1, "072"), ("approved", 0, "071"), ("declined", 0, "071"), ("reversed", 0, "072")} <= found
+    assert uploads > 5, "0220s are repeated in it"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_chaos_reaches_every_end(seed):
     """The property above means something: sales are approved, declined and reversed in it."""
-    found = set()
+    found, missing_pins = set(), 0
     for n in range(16):
         chaos = Chaos(1000 * seed + n)
         chaos.run(200)
         check(chaos)
         found |= {sale.status for sale in chaos.bed.sales()}
+        missing_pins += sum(sale.response_code == "55" for sale in chaos.bed.sales())
+    assert missing_pins
     assert found == {"approved", "declined", "reversed"}

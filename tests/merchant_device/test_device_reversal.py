@@ -165,9 +165,9 @@ def test_a_refusal_repeats_the_reversal_after_a_pause(code):
     unanswered_sale(bed)
     bed.pass_time(61)
     assert bed.mtis().count("0400") == 1
-    bed.pass_time(20)
+    bed.pass_time(31)
     assert bed.mtis().count("0400") == 3
-    assert [sale.status for sale in bed.sales()] == ["reversing"]
+    assert [(sale.status, sale.reversal_code) for sale in bed.sales()] == [("reversing", code)]
 
 
 @pytest.mark.parametrize("code", ["A0", "77"])
@@ -184,7 +184,7 @@ def test_sign_on_codes_repeat_the_reversal_after_a_sign_on_and_then_paced(code):
     bed.pass_time(2)
     assert bed.mtis()[6:] == ["0400", "0800"]
     bed.acquirer.reversal_code = None
-    bed.pass_time(11)
+    bed.pass_time(21)
     assert [sale.status for sale in bed.sales()] == ["reversed"]
 
 
@@ -341,13 +341,36 @@ def test_an_0210_whose_mac_is_wrong_is_reversed_after_a_new_sign_on(code, outcom
     assert bed.phone().status == "signed_on"
 
 
-def test_a_genuine_sign_on_code_declines_and_signs_on():
+@pytest.mark.parametrize("code", ["A0", "77"])
+def test_a_genuine_sign_on_code_decides_nothing(code):
     bed = Bed()
-    bed.acquirer.code = "A0"
+    bed.acquirer.code = code
     receipt = bed.ask("sale", amount=1250)
-    assert (receipt["outcome"], receipt["response_code"]) == ("declined", "A0")
-    assert [sale.status for sale in bed.sales()] == ["declined"]
-    assert bed.mtis() == ["0800", "0200", "0800"]
+    assert (receipt["outcome"], receipt["response_code"]) == ("declined", code)
+    assert [(sale.status, sale.reversal_reason) for sale in bed.sales()] == [("reversed", "A0")]
+    assert bed.mtis() == ["0800", "0200", "0800", "0400"]
+
+
+def test_a_whole_copy_that_comes_after_a_damaged_one_is_not_paid_behind_the_phones_back():
+    bed = Bed()
+    bed.settle()
+    bed.held.add("acquirer")
+    ticket = bed.command("sale", amount=1250)
+    bed.settle()
+    link, request = bed.sent.popleft()
+    damaged = TERMINAL.unpack(request)
+    damaged[4] = "000000001350"
+    answer = bed.acquirer.take(TERMINAL.pack(damaged))
+    assert answer is not None
+    bed.receive(link, answer)
+    bed.step()
+    assert bed.answer(ticket)["outcome"] == "declined"
+    assert bed.acquirer.take(request) is not None
+    assert bed.acquirer.paid == {IDENTITY: "paid"}
+    bed.held.clear()
+    bed.settle()
+    assert bed.acquirer.paid == {IDENTITY: "reversed"}
+    assert [sale.status for sale in bed.sales()] == ["reversed"]
 
 
 def test_an_acquirer_that_lost_the_session_answers_77():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from issuer.applet import CREDIT_AID, DEBIT_AID, ChipCard, CvmRule, Personalisation
 from merchant_device.kernel import (
+    ApplicationParameters,
     Cvm,
     Declined,
     EndApplication,
@@ -19,16 +20,17 @@ from merchant_device.kernel import (
     KernelConfiguration,
     OnlineRequest,
     Outcome,
+    SeePhone,
     Tap,
     TapEnded,
     TransactionData,
     TryAgain,
     TryAnotherInterface,
-    card_data,
     check_external_authenticate,
+    entry_point,
     external_authenticate,
 )
-from merchant_device.reader import CardGone, Exchange, VirtualReader
+from merchant_device.readers import CardGone, Exchange, VirtualReader
 from network.emv import TAGS, tlv
 from network.keys import Algorithm, KeyUsage, SecurityModule
 
@@ -233,25 +235,84 @@ def test_verification_by_the_cards_qualifiers(
     assert isinstance(outcome, OnlineRequest | Declined)
 
 
+OWN = ApplicationParameters(DEBIT_AID, contactless_limit=200_000, cvm_limit=500, floor_limit=5_000)
+
+
 @pytest.mark.parametrize(
-    ("amount", "setup", "expected"),
+    ("transaction", "setup", "expected"),
     [
-        (100_000, {}, "26804000"),
-        (100_001, {}, "26C04000"),
-        (1, {"online_pin_always": True}, "26C04000"),
-        (1, {"online_pin": False}, "22804000"),
-        (1, {"signature": False, "cdcvm": False}, "24800000"),
+        # DOMAIN.md 4.6: verification above the limit, not at it
+        ({"amount": 100_000}, {}, "26804000"),
+        ({"amount": 100_001}, {}, "26C04000"),
+        ({"amount": 1}, {"online_pin_always": True}, "26C04000"),
+        ({"amount": 1}, {"online_pin": False}, "22804000"),
+        ({"amount": 1}, {"signature": False, "cdcvm": False}, "24800000"),
+        ({"amount": 1, "pin_required": True}, {}, "26C04000"),
+        ({"amount": 1}, {"fdda": True}, "26804080"),
+        # Book B, 3.1.1.6: an online cryptogram above the floor limit, not at it; and for all but plain purchases
+        ({"amount": 5_000}, {"floor_limit": 5_000}, "26804000"),
+        ({"amount": 5_000}, {"fdda": True, "offline": True, "floor_limit": 5_000}, "26004080"),
+        ({"amount": 5_001}, {"fdda": True, "offline": True, "floor_limit": 5_000}, "26804080"),
+        ({"amount": 1}, {"fdda": True, "offline": True}, "26804080"),
+        ({"amount": 0}, {"fdda": True, "offline": True, "floor_limit": 5_000}, "26804080"),
+        ({"amount": 1, "transaction_type": "01"}, {"fdda": True, "offline": True, "floor_limit": 9}, "26804080"),
+        ({"amount": 2, "amount_other": 1}, {"fdda": True, "offline": True, "floor_limit": 9}, "26804080"),
+        ({"amount": 1, "pin_required": True}, {"fdda": True, "offline": True, "floor_limit": 9}, "26C04080"),
+        ({"amount": 9_999}, {"fdda": True, "offline": True, "online": False, "online_pin": False}, "2A004080"),
+        # limits of the application's own
+        ({"amount": 5_000}, {"fdda": True, "offline": True, "parameters": (OWN,)}, "26404080"),
+        ({"amount": 5_001}, {"fdda": True, "offline": True, "parameters": (OWN,)}, "26C04080"),
+        ({"amount": 5_000}, {"parameters": (ApplicationParameters(CREDIT_AID, cvm_limit=500),)}, "26804000"),
+        ({"amount": 5_000}, {"parameters": (OWN, ApplicationParameters(DEBIT_AID[:6], cvm_limit=9_000))}, "26C04000"),
+        ({"amount": 501}, {"parameters": (ApplicationParameters(DEBIT_AID[:6], cvm_limit=500),)}, "26C04000"),
     ],
 )
-def test_terminal_qualifiers(amount: int, setup: dict[str, object], expected: str) -> None:
-    assert KernelConfiguration(**setup).transaction_qualifiers(amount).hex().upper() == expected  # type: ignore[arg-type]
+def test_terminal_qualifiers(transaction: dict[str, object], setup: dict[str, object], expected: str) -> None:
+    script = Script(directory(entry(DEBIT_AID)), application(pdol=b"\x9f\x66\x04"), b"\x6a\x80")
+    data = TransactionData(date="260102", unpredictable_number=bytes(4), **transaction)  # type: ignore[arg-type]
+    conclude(Kernel(KernelConfiguration(**setup)).start(data), script.transmit)  # type: ignore[arg-type]
+    assert script.commands[2].hex().upper() == f"80A80000068304{expected}00"
+
+
+@pytest.mark.parametrize(
+    ("amount", "setup", "selected"),
+    [
+        (199_999, {"contactless_limit": 200_000}, [DEBIT_AID]),
+        (200_000, {"contactless_limit": 200_000}, None),
+        (
+            200_000,
+            {"contactless_limit": 200_000, "parameters": (ApplicationParameters(CREDIT_AID, 200_001),)},
+            [CREDIT_AID],
+        ),
+        (200_000, {"parameters": (OWN,)}, [CREDIT_AID]),
+        (200_000, {}, [DEBIT_AID]),
+    ],
+)
+def test_an_amount_too_large_for_this_interface(
+    amount: int, setup: dict[str, object], selected: list[bytes] | None
+) -> None:
+    """Book B, 3.1.1.5: from the limit on an application is not allowed, 3.1.1.13: none is, try another interface."""
+    script = Script(directory(entry(DEBIT_AID, b"\x01"), entry(CREDIT_AID, b"\x02")), *[application()] * 2)
+    kernel = Kernel(KernelConfiguration(**setup))  # type: ignore[arg-type]
+    data = TransactionData(amount=amount, date="260102", unpredictable_number=bytes(4))
+    assert kernel.preprocess(data) == (None if selected else TryAnotherInterface())
+    tap = kernel.start(data)
+    step = tap.step(script.transmit(tap.command))
+    if selected is None:
+        assert step == TryAnotherInterface()
+    else:
+        assert step == b"\x00\xa4\x04\x00\x08" + selected[0] + b"\x00"
+
+
+def test_when_only_an_application_over_its_limit_is_in_common() -> None:
+    kernel = Kernel(KernelConfiguration(parameters=(OWN,)))
+    tap = kernel.start(TransactionData(amount=200_000, date="260102", unpredictable_number=bytes(4)))
+    assert tap.step(directory(entry(DEBIT_AID))) == TryAnotherInterface()
 
 
 @pytest.mark.parametrize(
     ("iad", "outcome"),
     [
-        ("0701010390000001", Declined("the card approved offline, which this terminal does not accept")),
-        ("0701010380000001", Declined("the card declined")),
         ("07010103B0000001", EndApplication("card verification results: reserved outcome")),
         ("06010103A0000001", EndApplication("issuer application data: begins 06, 07 expected")),
         ("07010104A0000001", EndApplication("card verification results: four bytes beginning 03 expected")),
@@ -260,6 +321,55 @@ def test_terminal_qualifiers(amount: int, setup: dict[str, object], expected: st
 )
 def test_the_outcome_is_in_the_verification_results(iad: str, outcome: Outcome) -> None:
     assert answered(options(t9F10=iad)) == outcome
+
+
+@pytest.mark.parametrize(
+    ("iad", "reason", "information"),
+    [
+        ("0701010390000001", "the card approved offline, which this terminal does not accept", b"\x40"),
+        ("0701010380000001", "the card declined", b"\x00"),
+    ],
+)
+def test_a_decision_that_is_not_to_be_sent_is_kept_for_the_record(iad: str, reason: str, information: bytes) -> None:
+    outcome = answered(options(t9F10=iad))
+    assert isinstance(outcome, Declined)
+    assert outcome.reason == reason
+    assert outcome.field55 is not None
+    assert tlv.find(outcome.field55, "9F27") == information
+    assert list(tlv.flat(outcome.field55))[:14] == ALWAYS
+    assert outcome.field55.hex() not in repr(outcome)
+
+
+def test_the_pin_is_asked_for_when_the_issuer_wants_it_whatever_the_card_says() -> None:
+    wanted = TransactionData(amount=1, date="260102", unpredictable_number=bytes(4), pin_required=True)
+    for qualifiers in (None, "0000", "4000", "0080", "8000"):
+        outcome = answered(options(t9F6C=qualifiers), transaction=wanted)
+        assert isinstance(outcome, OnlineRequest)
+        assert outcome.cvm is Cvm.ONLINE_PIN
+    assert isinstance(answered(options(), transaction=wanted, online_pin=False), Declined)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "taken"), [("", True), ("00", True), ("07", True), ("02", False), ("87", False), ("4707", False)]
+)
+def test_an_application_that_asks_for_another_kernel_is_passed_over(identifier: str, taken: bool) -> None:
+    """Book B, 3.3.2.5: kernel identifier 9F2A."""
+    asked = tlv.encode("61", tlv.encode("4F", DEBIT_AID) + tlv.encode("9F2A", bytes.fromhex(identifier)))
+    script = Script(directory(asked), application(), options())
+    outcome = conclude(Kernel(KernelConfiguration()).start(SALE), script.transmit)
+    assert isinstance(outcome, OnlineRequest) if taken else outcome == EndApplication("no application in common")
+
+
+@pytest.mark.parametrize("hot", [PAN, PAN[:-1] + "1"])
+def test_a_stopped_card_is_declined_before_its_issuer_is_asked(hot: str) -> None:
+    """EMV Book 4, 6.3.5."""
+    kernel = Kernel(KernelConfiguration(), is_hot=frozenset({hot}).__contains__)
+    outcome = conclude(kernel.start(SALE), chip().transmit)
+    if hot == PAN:
+        assert isinstance(outcome, Declined)
+        assert outcome.reason == "the card is on the list of stopped cards"
+    else:
+        assert isinstance(outcome, OnlineRequest)
 
 
 STATUS_WORDS = ["6283", "6300", "6400", "6700", "6982", "6984", "6985", "6986", "6A81", "6A82", "6A83", "6A86",
@@ -280,7 +390,11 @@ def test_every_status_word_at_every_command_ends_safely(status: str) -> None:
     assert answering(0) == EndApplication("no directory of applications", status)
     assert answering(1) == EndApplication("no application left to try", status)
     refused = EndApplication("processing options refused", status)
-    special = {"6984": TryAnotherInterface(), "6985": EndApplication("no application left to try", "6985")}
+    special = {
+        "6984": TryAnotherInterface(),
+        "6986": SeePhone(),
+        "6985": EndApplication("no application left to try", "6985"),
+    }
     assert answering(2) == special.get(status, refused)
     assert not check_external_authenticate(word)
     assert card.atc == 0
@@ -330,7 +444,7 @@ def test_a_longer_name_matches_by_its_beginning_and_no_other_does() -> None:
         ([fci(b"2PAY.SYS.DDF01", tlv.encode("88", b"\x01"))], "BF0C is missing"),
         ([directory()], "no application in common"),
         ([directory(tlv.encode("61", b""))], "no application in common"),
-        ([directory(*[entry(DEBIT_AID)] * (card_data.MAX_CANDIDATES + 1))], None),
+        ([directory(*[entry(DEBIT_AID)] * (entry_point.MAX_CANDIDATES + 1))], None),
         ([directory(entry(DEBIT_AID)), application(CREDIT_AID)], "84 is not the application selected"),
         ([directory(entry(DEBIT_AID)), fci(DEBIT_AID, b"")], "9F38 is missing"),
         ([directory(entry(DEBIT_AID)), application(pdol=b"\x9f\x37\x04")], "9F38 does not ask for 9F66"),
@@ -405,6 +519,8 @@ def test_records_are_read_when_the_options_lack_the_track() -> None:
         ("08000100", [], "94 names a record that cannot be", None),
         ("08020100", [], "94 names a record that cannot be", None),
         ("0801FF00", [], "94 names more than 16 records", None),
+        ("08010102", [], "94 has more signed records than records", None),
+        ("0801091000", [], "94 is not a multiple of 4 bytes", None),
         ("08010100", [b"\x6a\x83"], "a record cannot be read", "6A83"),
         ("08010100", [b"\x70\x00\x90\x00"], "57 is missing", None),
         ("08010100", [b"\x61\x00\x90\x00"], "answer is not a template 70", None),
@@ -474,6 +590,15 @@ def test_bad_transaction_data_are_refused(changes: dict[str, object], reason: st
         ({"applications": (b"\xa0",)}, "applications"),
         ({"cvm_limit": -1}, "cvm_limit"),
         ({"online_pin": False, "online_pin_always": True}, "online_pin_always"),
+        ({"offline": True}, "offline: needs fdda"),
+        ({"online": False}, "online_pin: the terminal is not online"),
+        ({"online": False, "online_pin": False}, "online: a terminal is online, offline or both"),
+        ({"floor_limit": -1}, "floor_limit"),
+        ({"contactless_limit": 10**12}, "contactless_limit"),
+        ({"parameters": (ApplicationParameters(b"1"),)}, "parameters: an identifier is 5 to 16 bytes"),
+        ({"parameters": (OWN, OWN)}, "parameters: A000000333010101 is there twice"),
+        ({"parameters": (ApplicationParameters(DEBIT_AID, cvm_limit=-1),)}, "cvm_limit"),
+        ({"application_versions": ("30",)}, "application_versions"),
         ({"interface_device_serial": "1234567"}, "interface_device_serial"),
         ({"terminal_type": "2"}, "terminal_type"),
         ({"terminal_capabilities": "00680"}, "terminal_capabilities"),
@@ -483,6 +608,22 @@ def test_bad_transaction_data_are_refused(changes: dict[str, object], reason: st
 def test_bad_configuration_is_refused(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         KernelConfiguration(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("setup", "kind", "capabilities"),
+    [
+        ({}, "21", "006800"),
+        ({"fdda": True, "offline": True}, "22", "006840"),
+        ({"fdda": True, "offline": True, "online": False, "online_pin": False}, "23", "002840"),
+        ({"signature": False, "terminal_type": "24"}, "24", "004800"),
+        ({"terminal_capabilities": "E0F8C8"}, "21", "E0F8C8"),
+    ],
+)
+def test_terminal_type_and_capabilities(setup: dict[str, object], kind: str, capabilities: str) -> None:
+    """EMV Book 4, Annex A1 and A2."""
+    tags = KernelConfiguration(**setup).terminal_tags  # type: ignore[arg-type]
+    assert (tags["9F35"].hex(), tags["9F33"].hex().upper()) == (kind, capabilities)
 
 
 def test_a_repr_shows_no_account_number() -> None:
@@ -540,6 +681,6 @@ def test_whatever_a_card_answers_a_tap_ends_with_an_outcome(data: st.DataObject,
         response = SOUND[count] if count < sound else data.draw(st.one_of(disturbed(), st.binary(max_size=60)))
         answer = tap.step(response)
     assert tap.outcome is answer
-    assert isinstance(answer, OnlineRequest | Declined | TryAnotherInterface | TryAgain | EndApplication)
+    assert isinstance(answer, OnlineRequest | Declined | TryAnotherInterface | SeePhone | TryAgain | EndApplication)
     if isinstance(answer, OnlineRequest):
         assert list(tlv.flat(answer.field55))[:14] == ALWAYS

@@ -1,0 +1,284 @@
+"""The trusted side's process: the phone's party, what is at the ends of its links, and the command channel."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import SystemRandom
+from typing import Annotated
+
+import sqlalchemy as sa
+import structlog
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from merchant_device.configuration import Configuration
+from merchant_device.party import MerchantDevice
+from merchant_device.phone_rooms import all_rooms
+from merchant_device.readers import ApduLog, Reader, ReaderEndpoint, ReaderError, RecordingReader, open_reader
+from merchant_device.tables import TABLES, Phone
+from merchant_device.tee.camera import PictureFile
+from merchant_device.tee.channel import Channel
+from merchant_device.tee.commands import CommandKind
+from merchant_device.tee.page_server import page_application
+from merchant_device.tee.screen import Screen
+from network.attestation.monitoring_link import MONITORING_FRAMING
+from network.framing import TERMINAL_FRAMING
+from network.live import LiveRuntime, run_loop
+from network.party import CommandError, Json
+from network.rest import RestThread
+from network.service import (
+    Address,
+    ConfigurationError,
+    bind,
+    configure_logging,
+    end_with_parent,
+    load_settings,
+    open_module,
+    read_secret,
+)
+from network.store import Store, StoreError
+
+log = structlog.get_logger(__name__)
+
+
+class TrustedSideSettings(BaseSettings):
+    """Settings of a phone's trusted side.
+
+    Attributes
+    ----------
+    database : str
+        SQLAlchemy URL of the phone's own database.
+    storage_key_file : Path
+        Hex file with the secure element's storage key.
+    channel : Path
+        The socket of the command channel.
+    screen : str
+        Address of the screen's page, on 127.0.0.1.
+    screen_token_file : Path
+        The secret first part of the page's path.
+    acquirer : str
+        Address of the acquirer's terminal link.
+    monitoring : str or None
+        Address of its monitoring link, for phones that are bound to a device; None: it has none.
+    reader : str or None
+        What reads cards, see `merchant_device.readers.open_reader`; None: the phone has no reader.
+    apdu_log : Path or None
+        Where to record what cards say.
+    apdu_log_clear : bool
+        Whether the record holds card data in clear, so that it can be replayed.
+    camera : Path or None
+        Where pictures are put before the camera.
+    camera_seconds : float
+        How long the camera looks for a picture.
+    party : Configuration
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
+
+    database: str
+    storage_key_file: Path
+    channel: Path
+    screen: str
+    screen_token_file: Path
+    acquirer: str
+    monitoring: str | None = None
+    reader: str | None = None
+    apdu_log: Path | None = None
+    apdu_log_clear: bool = False
+    camera: Path | None = None
+    camera_seconds: float = Field(default=30.0, gt=0, le=600)
+    party: Configuration = Configuration()
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, whose content comes as the initial values."""
+        return env_settings, init_settings
+
+
+class PhoneLinks:
+    """What is at the ends of the links of this phone's terminals.
+
+    Parameters
+    ----------
+    runtime : LiveRuntime
+    settings : TrustedSideSettings
+    screen : Screen
+    reader : Reader or None
+        Used by all terminals: a phone has one.
+    """
+
+    def __init__(
+        self, runtime: LiveRuntime, settings: TrustedSideSettings, screen: Screen, reader: Reader | None
+    ) -> None:
+        self._runtime = runtime
+        self._acquirer = Address.parse(settings.acquirer)
+        self._screen = screen
+        self._reader = None if reader is None else ReaderEndpoint(reader, settings.party.tap_timeout)
+        self._camera = PictureFile(settings.camera, settings.camera_seconds)
+        self._loop = asyncio.get_running_loop()
+        self._monitoring = None if settings.monitoring is None else Address.parse(settings.monitoring)
+        self._terminals: set[str] = set()
+        self._monitored: set[str] = set()
+
+    def connect_installed(self) -> None:
+        """Connect every terminal that the store knows and that is not connected yet; the device's link as well."""
+        phones = self._runtime.store.tables[Phone]
+        with self._runtime.store.read() as connection:
+            installed = connection.execute(
+                sa.select(phones.c.terminal_id, phones.c.device_id).order_by(phones.c.terminal_id)
+            ).all()
+        for terminal_id, device_id in installed:
+            self._connect(terminal_id)
+            if device_id is not None and self._monitoring is not None and terminal_id not in self._monitored:
+                self._monitored.add(terminal_id)
+                self._runtime.dial(f"monitor:{terminal_id}", *self._monitoring, MONITORING_FRAMING)
+
+    def close(self) -> None:
+        """Let go of reader and camera."""
+        self._camera.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def _connect(self, terminal_id: str) -> None:
+        if terminal_id in self._terminals:
+            return
+        self._terminals.add(terminal_id)
+        runtime, screen, loop = self._runtime, self._screen, self._loop
+        if self._reader is not None:
+            runtime.attach(f"reader:{terminal_id}", self._reader)
+        # the page has a thread of its own; the party is answered on its loop
+        runtime.attach(
+            f"pinpad:{terminal_id}",
+            lambda body, reply: screen.pin_pad(body, lambda answer: _hand_over(loop, reply, answer)),
+        )
+        runtime.attach(f"display:{terminal_id}", screen.display)
+        runtime.attach(f"camera:{terminal_id}", self._camera)
+        runtime.dial(f"acquirer:{terminal_id}", *self._acquirer, TERMINAL_FRAMING)
+
+
+def serve(path: Path) -> int:
+    """Serve the trusted side configured in the file `path` until told to stop.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after a signal, 3 when the store failed.
+
+    Raises
+    ------
+    ConfigurationError
+        The settings are wrong, a file is missing, an address in use, the reader not there.
+    """
+    settings = load_settings(TrustedSideSettings, path)
+    configure_logging(settings.log_level)
+    module = open_module(settings.storage_key_file)
+    token = read_secret(settings.screen_token_file)
+    address = Address.parse(settings.screen)
+    if address.host != "127.0.0.1":
+        raise ConfigurationError(f"screen: {address} is not on 127.0.0.1, and the screen is this phone's own")
+    for needed in (settings.acquirer, settings.monitoring):
+        if needed is not None:
+            Address.parse(needed)
+    reader = _open(settings)
+    try:
+        store = Store(settings.database, TABLES)
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
+    try:
+        return run_loop(
+            _serve(settings, MerchantDevice(settings.party, module, all_rooms()), store, reader, address, token)
+        )
+    finally:
+        store.close()
+
+
+async def _serve(
+    settings: TrustedSideSettings,
+    party: MerchantDevice,
+    store: Store,
+    reader: Reader | None,
+    address: Address,
+    token: str,
+) -> int:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, 0)
+    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3))
+    screen = Screen()
+    links = PhoneLinks(runtime, settings, screen, reader)
+
+    async def carry(name: str, arguments: Mapping[str, Json]) -> Json:
+        answer: asyncio.Future[Json] = loop.create_future()
+
+        def answered(result: Json | CommandError) -> None:
+            if answer.done():
+                return
+            if isinstance(result, CommandError):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        runtime.command(name, dict(arguments), answered)
+        return await answer
+
+    def done(kind: CommandKind, _: Json) -> None:
+        if kind.name == "install":
+            links.connect_installed()
+
+    channel = Channel(carry, done)
+    try:
+        runtime.start()
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
+    listening = bind(address)
+    page = RestThread(page_application(screen, token, listening.getsockname()[1]), listening)
+    await channel.listen(settings.channel)
+    links.connect_installed()
+    orphaned = loop.create_task(end_with_parent(end))
+    log.info("serving", party=party.name, channel=str(settings.channel), screen=str(address))
+    code = await ended
+    orphaned.cancel()
+    log.info("stopping", party=party.name)
+    screen.close()
+    await channel.close()
+    settings.channel.unlink(missing_ok=True)
+    await runtime.stop()
+    await loop.run_in_executor(None, links.close)
+    await loop.run_in_executor(None, page.stop)
+    return code
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, reply: Callable[[bytes], None], answer: bytes) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(reply, answer)
+
+
+def _open(settings: TrustedSideSettings) -> Reader | None:
+    if settings.reader is None:
+        return None
+    try:
+        reader = open_reader(settings.reader)
+        if settings.apdu_log is None:
+            return reader
+        return RecordingReader(reader, ApduLog(settings.apdu_log, clear=settings.apdu_log_clear))
+    except ReaderError as error:
+        raise ConfigurationError(f"reader: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"apdu_log: cannot write {settings.apdu_log}: {error.strerror}") from error
