@@ -1,4 +1,4 @@
-"""The command line: ``fourparty up | serve | pay | decode | run``.
+"""The command line: ``fourparty up | serve | pay | tap | device | phone | payer | card | reader | decode | run``.
 
 Exit codes: 0 good; 1 a payment was not approved or a run did not work out; 2 bad arguments, configuration or files;
 3 a service's store failed; 4 the books do not agree.
@@ -28,10 +28,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+card_app = typer.Typer(help="Demo cards.", no_args_is_help=True, rich_markup_mode=None)
+reader_app = typer.Typer(help="Card readers of this machine.", no_args_is_help=True, rich_markup_mode=None)
+payer_app = typer.Typer(help="Payers' phones.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(card_app, name="card")
+app.add_typer(reader_app, name="reader")
+app.add_typer(payer_app, name="payer")
+
 DEFAULT_FOLDER = Path("runs/network")
 DEFAULT_BASE_PORT = 7000
 
 Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder of the network.", file_okay=False)]
+CardNumber = Annotated[int, typer.Option("--card", min=0, metavar="N", help="Place of the card in DIR's wallet.")]
+Camera = Annotated[Path, typer.Option("--camera", metavar="FILE", help="Picture that the phone's camera sees.")]
 
 
 class ServiceName(StrEnum):
@@ -98,17 +107,190 @@ def pay(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make one payment on the running network of DIR and show each message on each hop."""
-    try:
-        money = Money.parse(amount)
-    except ValueError as error:
-        raise ConfigurationError(f"--amount: {error}") from error
-    if not 0 < money.fen < 10**12:
-        raise ConfigurationError(f"--amount: {amount} is not between 0.01 and 9999999999.99")
+    money = _parse_amount(amount)
     from scenarios.counter import pay_once
 
     if pin == "-":
         pin = getpass.getpass("PIN: ")
     raise typer.Exit(pay_once(directory, money, pin, as_json=as_json))
+
+
+def _parse_amount(text: str) -> Money:
+    try:
+        money = Money.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--amount: {error}") from error
+    if not 0 < money.fen < 10**12:
+        raise ConfigurationError(f"--amount: {text} is not between 0.01 and 9999999999.99")
+    return money
+
+
+@app.command(epilog="Example: fourparty tap --reader 'Virtual PCD 00 00' --amount 8.88")
+def tap(
+    amount: Annotated[str, typer.Option(metavar="YUAN", help="Amount, such as 8.88.", show_default=False)],
+    reader: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A PC/SC reader (see reader list), or remote:HOST:PORT, a card server."),
+    ] = None,
+    directory: Folder = DEFAULT_FOLDER,
+    pin: Annotated[
+        str | None, typer.Option(help="What is typed where a PIN is asked for (- asks); else type it on the page.")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Record what the card says, masked.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Record it in clear, PAN and track included.")] = False,
+    replay: Annotated[Path | None, typer.Option(metavar="FILE", help="Play a log in clear instead of a card.")] = None,
+    terminal: Annotated[
+        str | None, typer.Option(metavar="ID", help="A free terminal of DIR that is no attested phone.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Take one payment with a phone on the running network of DIR, from a card held to a reader.
+
+    The phone is DIR's attested one: it is made and on-boarded the first time and kept in DIR/phone.
+    """
+    money = _parse_amount(amount)
+    if (reader is None) == (replay is None):
+        raise ConfigurationError("tap: give either --reader or --replay")
+    if clear and log is None:
+        raise ConfigurationError("--clear: give --log too")
+    if pin == "-":
+        pin = getpass.getpass("PIN: ")
+    if pin is not None and not (pin.isascii() and pin.isdigit() and 4 <= len(pin) <= 12):
+        raise ConfigurationError("--pin: a PIN has 4 to 12 digits")
+    from scenarios.tapping import tap_once
+
+    name = reader if replay is None else f"replay:{replay.resolve()}"
+    code = tap_once(directory, name or "", money, pin, terminal=terminal, log=log, clear_log=clear, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: fourparty device --dir runs/network")
+def device(
+    directory: Folder = DEFAULT_FOLDER,
+    kill: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Have the acquirer tell it to wipe its keys.")
+    ] = None,
+    rebind: Annotated[
+        bool, typer.Option("--rebind", help="Make it the same terminal again after its keys were wiped.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the attested phone of DIR that tap uses: terminal, attestation, and what it owes the acquirer."""
+    if kill is not None and rebind:
+        raise ConfigurationError("device: give either --kill or --rebind")
+    from scenarios.device_office import kill_device, rebind_device, show_device
+
+    if kill is not None:
+        kill_device(directory, kill)
+    elif rebind:
+        rebind_device(directory)
+    show_device(directory, as_json=as_json)
+
+
+@app.command(epilog="Example: fourparty phone --device till-1 --reader remote:127.0.0.1:35970")
+def phone(
+    directory: Folder = DEFAULT_FOLDER,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A phone fresh from its maker, no terminal yet; NAME again goes on with it."),
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A PC/SC reader (see reader list), or remote:HOST:PORT, a card server."),
+    ] = None,
+    camera: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where pictures are put before its camera.")
+    ] = None,
+) -> None:
+    """Keep the trusted side of a merchant's phone on, for an App to use, until stopped.
+
+    Without --device it is a free terminal of DIR already; docs/sdk.md has an App that uses it.
+    """
+    from scenarios.merchant_phone import stay_on
+
+    raise typer.Exit(stay_on(directory, device, reader, camera))
+
+
+@payer_app.command("tap", epilog="Example: fourparty payer tap --card 30 --listen 35971")
+def payer_tap(
+    directory: Folder = DEFAULT_FOLDER,
+    card: CardNumber = 0,
+    host: Annotated[str, typer.Option(help="Where it listens.")] = "127.0.0.1",
+    listen: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Where it waits for readers.")] = 35971,
+) -> None:
+    """Hold a payer's phone to remote readers, until stopped; its holder confirms when asked."""
+    from scenarios.live_payer import tap_phone
+
+    raise typer.Exit(tap_phone(directory, card, host=host, port=listen))
+
+
+@payer_app.command("show", epilog="Example: fourparty payer show --card 30 --camera camera.png")
+def payer_show(
+    camera: Camera,
+    directory: Folder = DEFAULT_FOLDER,
+    card: CardNumber = 0,
+    digits: Annotated[bool, typer.Option("--digits", help="19 digits from the issuer, not one made here.")] = False,
+) -> None:
+    """Show the code of a payer's phone to a merchant's camera."""
+    from scenarios.live_payer import show_code
+
+    raise typer.Exit(show_code(directory, card, camera, digits=digits))
+
+
+@payer_app.command("scan", epilog="Example: fourparty payer scan --card 30 --screen http://127.0.0.1:40000/TOKEN/")
+def payer_scan(
+    screen: Annotated[str, typer.Option(metavar="URL", help="The merchant's phone's screen.", show_default=False)],
+    directory: Folder = DEFAULT_FOLDER,
+    card: CardNumber = 0,
+    amount: Annotated[str | None, typer.Option(metavar="YUAN", help="Needed for a static code only.")] = None,
+) -> None:
+    """Read the code on a merchant's screen with a payer's phone, and pay it."""
+    from scenarios.live_payer import pay_screen
+
+    fen = None if amount is None else _parse_amount(amount).fen
+    raise typer.Exit(pay_screen(directory, card, screen, fen))
+
+
+@card_app.command("serve", epilog="Example: fourparty card serve --card 5 --port 35963")
+def card_serve(
+    directory: Folder = DEFAULT_FOLDER,
+    card: Annotated[int, typer.Option(min=0, metavar="N", help="Place of the card in DIR's wallet.")] = 0,
+    host: Annotated[str, typer.Option(help="Where the virtual reader is.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The virtual reader's port (vsmartcard-vpcd).")] = 35963,
+    listen: Annotated[
+        int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Wait here for remote readers instead.")
+    ] = None,
+    pull_after: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Take the card away after N commands.")
+    ] = None,
+    lose_answer: Annotated[
+        bool, typer.Option("--lose-answer", help="The last of them is carried out, its answer lost.")
+    ] = False,
+    back_after: Annotated[
+        float | None, typer.Option(min=0, max=3600, metavar="S", help="Hold it to the reader again after S seconds.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell every command, without its data.")] = False,
+) -> None:
+    """Hold a demo card of DIR to a virtual PC/SC reader, until it is taken away or the command is stopped."""
+    if pull_after is None and (lose_answer or back_after is not None):
+        raise ConfigurationError("--lose-answer and --back-after go with --pull-after")
+    if lose_answer and pull_after == 0:
+        raise ConfigurationError("--lose-answer: --pull-after 0 carries out no command whose answer could be lost")
+    from scenarios.card_server import Pull, serve_card
+
+    pull = Pull(pull_after, lose_answer, back_after)
+    code = serve_card(
+        directory, card, host=host, port=listen or port, listens=listen is not None, pull=pull, verbose=verbose
+    )
+    raise typer.Exit(code)
+
+
+@reader_app.command("list", epilog="Example: fourparty reader list --json")
+def reader_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Tell the PC/SC readers of this machine and whether a card is in their field."""
+    from scenarios.tapping import show_readers
+
+    raise typer.Exit(show_readers(as_json=as_json))
 
 
 @app.command(epilog="Example: echo 303830308220... | fourparty decode -")

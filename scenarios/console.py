@@ -26,7 +26,7 @@ from network.iso8583.codes import RESPONSE_CODES
 from network.party import Json
 from scenarios.report.comparison import Book, compare, in_order, title_of, verdict
 from scenarios.report.quantities import latency, rate, share, span, yuan
-from scenarios.result import Result
+from scenarios.result import Result, WayFigures
 
 LINE_EVERY: Final = 5.0
 """Seconds between the plain lines of a run whose output is no terminal."""
@@ -67,6 +67,9 @@ def show(result: Result, console: Console) -> None:
         parts.append(
             _table(console, ["refused because", ">payments"], [(a, f"{n:,}") for a, n in _commonest(result.refused)])
         )
+    ways = result.by_way()
+    if ways:
+        parts.append(_ways(ways, console))
     parts.append(_latencies(result, console))
     books = compare(result.books)
     if books:
@@ -224,6 +227,21 @@ def _latencies(result: Result, console: Console) -> Table:
             (name, f"{seen.count:,}", *(latency(value) if seen.count else "-" for value in values))
             for name, seen in [*rows, ("end to end", result.end_to_end)]
             for values in [(seen.p50, seen.p95, seen.p99, seen.max)]
+        ],
+    )
+
+
+def _ways(ways: Sequence[tuple[str, WayFigures]], console: Console) -> Table:
+    return _table(
+        console,
+        ["paid by", ">attempts", ">approved", ">offline", ">p50", ">p99"],
+        [
+            (
+                name,
+                *(f"{number:,}" for number in (seen.attempts, seen.approved, seen.offline)),
+                *(latency(value) if seen.latency.count else "-" for value in (seen.latency.p50, seen.latency.p99)),
+            )
+            for name, seen in ways
         ],
     )
 

@@ -27,8 +27,9 @@ from network.party import CommandError, Json
 from network.rest import Routes, Service
 from network.service import ConfigurationError, load_settings
 from scenarios import console as screen
-from scenarios import demo
+from scenarios import demo_cards
 from scenarios.processes import RunningNetwork
+from scenarios.stage import pin_pad_answer
 from scenarios.wallet import read_wallet
 
 CARD: Final = 0
@@ -58,9 +59,9 @@ def routes_for(wallet: Path) -> Routes:
     """The counter's routes for the cards in the file `wallet`."""
 
     @cache
-    def cards() -> tuple[list[demo.DemoCard], demo.Chips]:
+    def cards() -> tuple[list[demo_cards.DemoCard], demo_cards.Chips]:
         held = read_wallet(wallet)
-        return held, demo.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
+        return held, demo_cards.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
 
     def routes(service: Service) -> fastapi.APIRouter:
         router = fastapi.APIRouter(dependencies=[fastapi.Depends(service.operator)])
@@ -73,7 +74,7 @@ def routes_for(wallet: Path) -> Routes:
             terminal = _phone(service, wanted.terminal)
             if wanted.card >= len(held):
                 raise CommandError(f"the wallet has {len(held)} cards")
-            card = demo.hold(demo.at_counter(held[wanted.card], wanted.atc), chips)
+            card = demo_cards.hold(demo_cards.at_counter(held[wanted.card], wanted.atc), chips)
             async with busy.setdefault(terminal, asyncio.Lock()):
                 return await _take(service, terminal, card, wanted)
 
@@ -92,14 +93,19 @@ def _phone(service: Service, wanted: str | None) -> str:
 
 
 async def _take(service: Service, terminal: str, card: Any, wanted: Payment) -> Json:
-    pin = (wanted.pin or card.pin).encode()
+    pin = wanted.pin or card.pin
     runtime: LiveRuntime = service.runtime
 
     def reader(apdu: bytes, reply: Callable[[bytes], None]) -> None:
         reply(card.chip.transmit(apdu))
 
+    def pin_pad(request: bytes, reply: Callable[[bytes], None]) -> None:
+        answer = pin_pad_answer(request, pin)
+        if answer is not None:
+            reply(answer)
+
     runtime.attach(f"reader:{terminal}", reader)
-    runtime.attach(f"pinpad:{terminal}", lambda _, reply: reply(pin))
+    runtime.attach(f"pinpad:{terminal}", pin_pad)
     try:
         return await service.command("sale", {"terminal": terminal, "amount": wanted.amount})
     finally:
@@ -123,16 +129,16 @@ def pay_once(folder: Path, amount: Money, pin: str | None, *, as_json: bool) -> 
         payment["pin"] = pin
     receipt = network.post("device", "/payments", payment)
     time.sleep(SETTLE_SECONDS)
-    hops = _hops(network, since, str(receipt["terminal"]))
+    hops = messages_of(network, since, str(receipt["terminal"]))
     if as_json:
         print_json({"receipt": receipt, "messages": hops})
     else:
-        _show(hops, receipt, amount)
+        show_payment(hops, receipt, amount)
     return 0 if receipt["outcome"] == "approved" else 1
 
 
-def _hops(network: RunningNetwork, since: int, terminal: str) -> list[dict[str, Json]]:
-    """The payment's messages in the order of time, each told by the party that sent or took it nearest the centre."""
+def messages_of(network: RunningNetwork, since: int, terminal: str) -> list[dict[str, Json]]:
+    """A payment's messages in the order of time, each told by the party that sent or took it nearest the centre."""
     hops = []
     for party in ("acquirer", "switch"):
         for message in network.get(party, "/messages", since=since, terminal=terminal):
@@ -150,10 +156,13 @@ def _ends(party: str, link: str) -> tuple[str, str]:
     return "switch", "issuer" if link.startswith("issuer:") else "acquirer"
 
 
-def _show(hops: list[dict[str, Json]], receipt: dict[str, Json], amount: Money) -> None:
+def show_payment(hops: list[dict[str, Json]], receipt: dict[str, Json], amount: Money) -> None:
+    """Print a payment's messages and how it ended."""
     console = Console(highlight=False)
     screen.message_trace(hops, console)
-    if receipt["outcome"] == "approved":
+    if receipt["outcome"] == "approved" and receipt.get("offline"):
+        console.print(f"approved: {amount} yuan, offline by the card", style="bold green")
+    elif receipt["outcome"] == "approved":
         console.print(
             f"approved: {amount} yuan, authorisation {receipt['authorisation_code']}, reference {receipt['rrn']}",
             style="bold green",

@@ -6,8 +6,11 @@ client needs of them is published in ``network.json``.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import date
 from random import Random
 from typing import Any, Final
 
@@ -15,22 +18,28 @@ import sqlalchemy as sa
 
 import acquirer.tables
 import issuer.tables
+import issuer.token_tables
+import merchant_device.order_tables
 import merchant_device.tables
 import switch.tables
 from acquirer import enrolment
 from acquirer.configuration import Configuration as AcquirerConfiguration
+from acquirer.downloads import set_ca_key
 from acquirer.party import Acquirer
 from issuer import installation, personalisation
 from issuer.configuration import Configuration as IssuerConfiguration
 from issuer.party import Issuer
-from issuer.personalisation import IssuedCard, Limits
+from merchant_device import secure_element
 from merchant_device.configuration import Configuration as DeviceConfiguration
 from merchant_device.installation import install_terminal
+from merchant_device.maker import DeviceState, Maker
 from merchant_device.party import MerchantDevice
+from merchant_device.phone_rooms import all_rooms
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
-from network.party import Instant, Party, local_time
+from network.party import SECOND, Instant, Json, Party, local_time
 from network.store import Row, Store, UnitOfWork
-from scenarios.stage import Card
+from scenarios.demo_cards import BIN, KEY_SET, Chips, DemoCard, chips, found, issue, issue_product
+from scenarios.stage import Cast
 from switch import membership
 from switch.configuration import Configuration as SwitchConfiguration
 from switch.party import Switch
@@ -38,8 +47,26 @@ from switch.party import Switch
 SWITCH_ID: Final = "00010000"
 ISSUER_ID: Final = "03090000"
 ACQUIRER_ID: Final = "48020000"
-BIN: Final = "622848"
-KEY_SET: Final = "demo"
+
+MODEL: Final = "FP-1"
+OLD_MODEL: Final = "FP-0"
+"""Models of the demo's maker: one that may be a terminal and one that may not."""
+
+APP_PACKAGE: Final = "org.fourparty.till"
+APP_VERSION: Final = 12
+APP_SIGNER: Final = hashlib.sha256(b"the demo App's signing certificate").digest()
+GOOD_UNTIL: Final = date(2036, 12, 31)
+VIRTUAL_MAKER: Final = b"virtual"
+"""Seed of the maker in virtual worlds."""
+
+MAKER_BEGAN: Final[Instant] = 1_735_689_600 * SECOND
+"""The demo's App, until when it and the model are allowed, and when the maker's certificates begin (2025)."""
+
+ATTESTATION_SECONDS: Final = 10.0
+"""How long a phone rests on a verdict before it attests itself again."""
+
+ATTESTATION_WINDOW: Final = 90.0
+"""How long the acquirer takes payments on a verdict: longer, since a payment takes time from the card to the PIN."""
 
 PHONES: Final = 60
 """Phones that take part in a scenario unless it is told otherwise."""
@@ -85,35 +112,6 @@ class Terminal:
 
 
 @dataclass(frozen=True)
-class DemoCard:
-    """A demo card and all that is secret about it."""
-
-    name: str
-    pan: str = field(repr=False)
-    sequence: str
-    expiry: str
-    track2: str = field(repr=False)
-    pin: str = field(repr=False)
-    balance: int
-    imk_ac: str = field(repr=False)
-    atc: int = 0
-
-    def published(self) -> dict[str, Any]:
-        """As ``network.json`` has it."""
-        content = asdict(self)
-        del content["atc"]
-        return content
-
-
-@dataclass(frozen=True)
-class Chips:
-    """Where the keys of virtual chips live: a security module of their own, as each real chip is one."""
-
-    module: SecurityModule
-    imk_ac: KeyHandle
-
-
-@dataclass(frozen=True)
 class DemoData:
     """What the seed made."""
 
@@ -121,6 +119,7 @@ class DemoData:
     cards: list[DemoCard]
     wallet: list[DemoCard]
     chips: Chips
+    devices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,85 @@ class Blueprint:
     make: Callable[[], Party]
 
 
-def configurations(timeouts: Timeouts) -> dict[str, Any]:
-    """The parties' configurations in the demo network."""
+def maker(seed: bytes) -> Maker:
+    """The demo's maker of phones: the same root for the same seed."""
+    random = Random(f"maker/{seed.hex()}")  # noqa: S311 - a demo maker must be the same in every process of a network
+    return Maker(SecurityModule(random.randbytes(32), random), random, MAKER_BEGAN)
+
+
+def state_of(model: str, now: Instant) -> DeviceState:
+    """What a sound phone of the demo says of itself: patched this month, and with the demo's App."""
+    today = local_time(now)
+    month = today.year * 100 + today.month
+    return DeviceState(
+        model=model,
+        os_patch_level=month,
+        vendor_patch_level=month * 100 + 1,
+        boot_patch_level=month * 100 + 1,
+        package=APP_PACKAGE,
+        package_version=APP_VERSION,
+        signature_digest=APP_SIGNER,
+    )
+
+
+def manufacture(store: Store, module: SecurityModule, seed: bytes, now: Instant, count: int) -> list[str]:
+    """Make phones of the demo's maker, and put them into the device's store, which no party uses yet.
+
+    Parameters
+    ----------
+    module
+        The device's own.
+    seed
+        The maker's.
+
+    Returns
+    -------
+    list of str
+        Their ids.
+    """
+    if not count:
+        return []
+    made_by, unit = maker(seed), store.unit_of_work()
+    # serial numbers of a hundredth of a second: no two runs on one network make the same phones
+    devices = [f"{MODEL}-{now // 10_000:013d}-{number:02d}" for number in range(1, count + 1)]
+    for device in devices:
+        secure_element.manufacture(unit, module, made_by, device, state_of(MODEL, now), now)
+    unit.commit()
+    return devices
+
+
+def configurations(
+    timeouts: Timeouts, maker_root: bytes | None = None, till: Mapping[str, Json] | None = None
+) -> dict[str, Any]:
+    """The parties' configurations in the demo network.
+
+    Parameters
+    ----------
+    maker_root
+        Public key of the maker whose phones the acquirer takes.
+    till
+        What of the phones' configuration is otherwise than usual.
+    """
+    trust: dict[str, Any] = {}
+    if maker_root is not None:
+        trust = {
+            "attestation_roots": (base64.b64encode(maker_root).decode("ascii"),),
+            "attestation_window": ATTESTATION_WINDOW,
+            "pin_attestation_window": ATTESTATION_WINDOW,
+            "allowed_models": ({"model": MODEL, "until": GOOD_UNTIL},),
+            "allowed_apps": (
+                {
+                    "package": APP_PACKAGE,
+                    "signature_digest": APP_SIGNER.hex(),
+                    "minimum_version": APP_VERSION,
+                    "until": GOOD_UNTIL,
+                },
+            ),
+        }
+    usual: dict[str, Json] = {
+        "pin_always": True,
+        "attestation_margin": ATTESTATION_WINDOW - ATTESTATION_SECONDS,
+    }
     return {
         "issuer": IssuerConfiguration(issuer_id=ISSUER_ID, switch_id=SWITCH_ID),
         "switch": SwitchConfiguration(
@@ -144,22 +220,31 @@ def configurations(timeouts: Timeouts) -> dict[str, Any]:
             switch_id=SWITCH_ID,
             switch_timeout=timeouts.switch,
             advice_retry=timeouts.advice_retry,
+            **trust,
         ),
-        "merchant_device": DeviceConfiguration(
-            acquirer_timeout=timeouts.acquirer, reversal_retry=timeouts.reversal_retry, pin_always=True
+        "merchant_device": DeviceConfiguration.model_validate(
+            {
+                "acquirer_timeout": timeouts.acquirer,
+                "reversal_retry": timeouts.reversal_retry,
+                **usual,
+                **(till or {}),
+            }
         ),
     }
 
 
-def build(random: Random, timeouts: Timeouts) -> dict[str, Blueprint]:
+def build(random: Random, timeouts: Timeouts, cast: Cast | None = None) -> dict[str, Blueprint]:
     """The four parties for a world in one process, each with a security module of its own."""
-    settings = configurations(timeouts)
+    cast = cast or Cast()
+    root = maker(VIRTUAL_MAKER).root_public_key if cast.devices else None
+    settings = configurations(timeouts, root, cast.till)
     modules = {name: SecurityModule(random.randbytes(32), random) for name in settings}
+    rooms = all_rooms() if cast.devices else ()
     makers: dict[str, Callable[[], Party]] = {
         "issuer": lambda: Issuer(settings["issuer"], modules["issuer"]),
         "switch": lambda: Switch(settings["switch"], modules["switch"]),
         "acquirer": lambda: Acquirer(settings["acquirer"], modules["acquirer"]),
-        "merchant_device": lambda: MerchantDevice(settings["merchant_device"], modules["merchant_device"]),
+        "merchant_device": lambda: MerchantDevice(settings["merchant_device"], modules["merchant_device"], rooms),
     }
     return {name: Blueprint(modules[name], ROWS[name], make) for name, make in makers.items()}
 
@@ -181,6 +266,7 @@ def seed(
     phones: int,
     cards: int,
     free_terminals: int = 0,
+    products: Sequence[str] = (),
 ) -> DemoData:
     """Fill the empty stores of all parties with the demo network.
 
@@ -190,6 +276,8 @@ def seed(
         Terminals that the device's store has, and further ones that only the acquirer knows.
     cards
         Cards in the wallet, besides the published ones.
+    products
+        Further cards in the wallet, by the names of their products.
     """
     modules = {name: party.module if isinstance(party, Blueprint) else party for name, party in parties.items()}
     zones = {ISSUER_ID: random.randbytes(16), ACQUIRER_ID: random.randbytes(16)}
@@ -227,44 +315,22 @@ def seed(
     published, wallet = [], []
     for number in range(PUBLISHED_CARDS):
         balance = POOR_BALANCE if number == PUBLISHED_CARDS - 1 else PUBLISHED_BALANCE
-        published.append(_issue(unit, modules["issuer"], random, now, f"card-{number + 1:03d}", balance, imk))
+        published.append(issue(unit, modules["issuer"], random, now, f"card-{number + 1:03d}", balance, imk))
     for number in range(cards):
         fate = DISTINGUISHED.get(number % 100, "active")
         balance = POOR_BALANCE if fate == "poor" else random.randrange(20_000_000, 90_000_000)
         status = fate if fate in issuer.tables.CARD_STATUSES else issuer.tables.ACTIVE
         name = f"shopper-{number + 1:04d}"
-        wallet.append(_issue(unit, modules["issuer"], random, now, name, balance, imk, status))
+        wallet.append(issue(unit, modules["issuer"], random, now, name, balance, imk, status))
+    if products:
+        authority = found(modules["switch"], modules["issuer"], unit, now)
+        for number, product in enumerate(products, 1):
+            name = f"{product.replace('_', '-')}-{number:02d}"
+            wallet.append(issue_product(unit, modules["issuer"], random, now, name, product, imk, authority))
+        set_ca_key(units["acquirer"], authority.authority.public_key.build(), now)
+        units["acquirer"].commit()
     unit.commit()
     return DemoData(terminals, published, wallet, chips(random, imk))
-
-
-def chips(random: Random, imk_ac: bytes) -> Chips:
-    """A place for virtual chips, whose keys come from the issuer's master key."""
-    module = SecurityModule(random.randbytes(32), random)
-    usage = KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM
-    return Chips(module, module.import_clear(usage, Algorithm.TDES_DOUBLE, imk_ac, "demo AC"))
-
-
-def hold(card: DemoCard, place: Chips) -> Card:
-    """A demo card in somebody's hand: a chip that answers, and the PIN its holder knows."""
-    issued = IssuedCard(
-        pan=card.pan,
-        sequence=card.sequence,
-        expiry=card.expiry,
-        service_code=card.track2.partition("=")[2][4:7],
-        track2=card.track2,
-        chip_track2=card.track2,
-        account_id="",
-        key_set_id=KEY_SET,
-        pan_index="",
-    )
-    chip = personalisation.make_chip(personalisation.chip_personalisation(issued), place.module, place.imk_ac, card.atc)
-    return Card(chip, card.pin, card.name)
-
-
-def at_counter(card: DemoCard, atc: int) -> DemoCard:
-    """The card with its transaction counter at `atc`."""
-    return replace(card, atc=atc)
 
 
 def iso_time(instant: Instant) -> str:
@@ -272,26 +338,32 @@ def iso_time(instant: Instant) -> str:
     return local_time(instant).isoformat(timespec="seconds")
 
 
-_PENDING: Final[Mapping[str, Sequence[tuple[type[Row], str, tuple[str, ...]]]]] = {
-    "issuer": (),
+_PENDING: Final[Mapping[str, Sequence[tuple[type[Row], Mapping[str, str]]]]] = {
+    "issuer": ((issuer.token_tables.Question, {"status": "pending"}),),
     "switch": (
-        (switch.tables.Transaction, "status", ("pending",)),
-        (switch.tables.Advice, "pending_for", (ISSUER_ID,)),
+        (switch.tables.Transaction, {"status": "pending"}),
+        (switch.tables.Advice, {"pending_for": ISSUER_ID}),
+        (switch.tables.Claim, {"status": "pending"}),
     ),
     "acquirer": (
-        (acquirer.tables.Transaction, "status", ("pending",)),
-        (acquirer.tables.Advice, "status", ("pending",)),
+        (acquirer.tables.Transaction, {"status": "pending"}),
+        (acquirer.tables.Transaction, {"kind": "offline", "status": "accepted"}),
+        (acquirer.tables.Advice, {"status": "pending"}),
     ),
-    "merchant_device": ((merchant_device.tables.Sale, "status", ("pending", "reversing")),),
+    "merchant_device": (
+        *((merchant_device.tables.Sale, {"status": status}) for status in ("pending", "reversing", "offline")),
+        *((merchant_device.order_tables.Order, {"status": status}) for status in ("open", "withdrawing")),
+    ),
 }
 
 
 def is_settled(party: str, store: Store) -> bool:
     """Whether nothing is pending in a party's store: no request without an answer, no advice unacknowledged."""
     with store.read() as connection:
-        for row, name, states in _PENDING[party]:
-            column = store.tables[row].c[name]
-            if connection.execute(sa.select(column).where(column.in_(states)).limit(1)).first() is not None:
+        for row, conditions in _PENDING[party]:
+            columns = store.tables[row].c
+            pending = sa.select(sa.literal(1)).where(*(columns[name] == value for name, value in conditions.items()))
+            if connection.execute(pending.limit(1)).first() is not None:
                 return False
     return True
 
@@ -359,41 +431,3 @@ def _seed_terminals(
     units["acquirer"].commit()
     units["merchant_device"].commit()
     return terminals
-
-
-def _issue(
-    unit: UnitOfWork,
-    module: SecurityModule,
-    random: Random,
-    now: Instant,
-    name: str,
-    balance: int,
-    imk: bytes,
-    status: str = issuer.tables.ACTIVE,
-) -> DemoCard:
-    personalisation.open_account(unit, account_id=name, now=now, balance=balance)
-    pin = f"{random.randrange(10**6):06d}"
-    issued = personalisation.issue_card(
-        unit,
-        module,
-        random,
-        bin_prefix=BIN,
-        account_id=name,
-        key_set_id=KEY_SET,
-        expiry=f"{(local_time(now).year + 4) % 100:02d}12",
-        pin=pin,
-        limits=Limits(daily_amount=10**11, daily_count=10**6),
-    )
-    row = unit.find(issuer.tables.Card, "pan_index", issued.pan_index)
-    assert row is not None  # noqa: S101 - it was inserted just now
-    row.status = status
-    return DemoCard(
-        name=name,
-        pan=issued.pan,
-        sequence=issued.sequence,
-        expiry=issued.expiry,
-        track2=issued.chip_track2,
-        pin=pin,
-        balance=balance,
-        imk_ac=imk.hex().upper(),
-    )

@@ -9,7 +9,8 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
@@ -28,6 +29,9 @@ FREE_TERMINALS: Final = 240
 COUNTER_PHONES: Final = 8
 """Terminals that the network's own device service has, for ``fourparty pay``."""
 
+PRODUCTS: Final = ("ecash", "credit", "debit_with_ecash", "quasi_credit", "foreign")
+"""Cards of other products than debit that a prepared network's wallet holds, behind the debit cards."""
+
 _FILES: Final = {"issuer": "issuer", "switch": "switch", "acquirer": "acquirer", "merchant_device": "device"}
 """Party to the stem of its files."""
 
@@ -39,6 +43,7 @@ def prepare(
     timeouts: demo.Timeouts | None = None,
     cards: int = demo.CARDS,
     free_terminals: int = FREE_TERMINALS,
+    products: Sequence[str] = PRODUCTS,
 ) -> None:
     """Make a network in `folder`: keys, databases with demo data, settings, ``network.json``.
 
@@ -52,7 +57,7 @@ def prepare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "network.json").exists():
-            _make_data(folder, cards, free_terminals)
+            _make_data(folder, cards, free_terminals, products)
         _write_settings(folder, base_port, timeouts or demo.Timeouts())
     except OSError as error:
         raise ConfigurationError(f"cannot prepare {folder}: {error.strerror}") from error
@@ -60,7 +65,7 @@ def prepare(
         raise ConfigurationError(str(error)) from error
 
 
-def _make_data(folder: Path, cards: int, free_terminals: int) -> None:
+def _make_data(folder: Path, cards: int, free_terminals: int, products: Sequence[str]) -> None:
     for stem in _FILES.values():
         for suffix in ("db", "db-wal", "db-shm"):
             (folder / f"{stem}.{suffix}").unlink(missing_ok=True)  # of a preparation that did not come to its end
@@ -77,11 +82,12 @@ def _make_data(folder: Path, cards: int, free_terminals: int) -> None:
             phones=COUNTER_PHONES,
             cards=cards,
             free_terminals=free_terminals,
+            products=products,
         )
     finally:
         for store in stores.values():
             store.close()
-    wallet = [{**card.published(), "atc": card.atc} for card in data.wallet]
+    wallet = [asdict(card) for card in data.wallet]
     _write_secret(folder / "wallet.json", json.dumps(wallet, indent=1, ensure_ascii=False))
     content = {
         "terminals": [
@@ -94,6 +100,7 @@ def _make_data(folder: Path, cards: int, free_terminals: int) -> None:
             for terminal in sorted(data.terminals, key=lambda terminal: not terminal.free)
         ],
         "cards": [card.published() for card in data.cards],
+        "maker": secrets.token_hex(16),
         "operator_token": read_secret(folder / "operator.token"),
     }
     _write_secret(folder / "network.json", json.dumps(content, indent=1, ensure_ascii=False))
@@ -108,6 +115,7 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> No
     content["acquirer"] = {
         "api": f"http://{at['acquirer']}",
         "terminal_link": at["terminal_link"],
+        "monitoring_link": at["monitoring_link"],
         "id": demo.ACQUIRER_ID,
     }
     content["device"] = {"api": f"http://{at['device']}"}
@@ -115,10 +123,14 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> No
     links: dict[str, dict[str, Any]] = {
         "issuer": {"member_link": at["issuer_link"]},
         "switch": {"member_link": at["member_link"], "dial": {demo.ISSUER_ID: at["issuer_link"]}},
-        "acquirer": {"terminal_link": at["terminal_link"], "switch": at["member_link"]},
+        "acquirer": {
+            "terminal_link": at["terminal_link"],
+            "monitoring_link": at["monitoring_link"],
+            "switch": at["member_link"],
+        },
         "merchant_device": {"acquirer": at["terminal_link"]},
     }
-    configurations = demo.configurations(timeouts)
+    configurations = demo.configurations(timeouts, demo.maker(bytes.fromhex(content["maker"])).root_public_key)
     for party, stem in _FILES.items():
         settings: dict[str, Any] = {
             "database": _url(folder, stem),
@@ -127,8 +139,8 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> No
             "api": at[stem],
             **links[party],
         }
-        defaults = type(configurations[party])().model_dump()
-        chosen = configurations[party].model_dump()
+        defaults = type(configurations[party])().model_dump(mode="json")
+        chosen = configurations[party].model_dump(mode="json")
         settings["party"] = {name: value for name, value in chosen.items() if value != defaults[name]}
         if party == "merchant_device":
             settings["wallet"] = str((folder / "wallet.json").resolve())
@@ -136,14 +148,22 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> No
 
 
 def _toml(settings: dict[str, Any]) -> str:
-    """The settings as TOML: values are strings, numbers, booleans, and tables of them."""
+    """The settings as TOML: values are strings, numbers, booleans, lists, and tables of them."""
     plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items()]
+    lines = [f"{name} = {_toml_value(value)}" for name, value in plain.items()]
     for name, content in settings.items():
         if isinstance(content, dict):
             lines.append(f"\n[{name}]")
-            lines += [f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()]
+            lines += [f"{json.dumps(key)} = {_toml_value(value)}" for key, value in content.items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml_value(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _url(folder: Path, stem: str) -> str:
@@ -193,10 +213,10 @@ def _stay_up(folder: Path, base_port: int, console: Console) -> int:
     processes.start()
     try:
         console.print("the network is up:")
-        for name in ("terminal_link", "member_link", "issuer_link"):
-            console.print(f"  {name.replace('_', ' '):<14} {address(base_port, name)}")
+        for name in ("terminal_link", "monitoring_link", "member_link", "issuer_link"):
+            console.print(f"  {name.replace('_', ' '):<16} {address(base_port, name)}")
         for name in ("issuer", "switch", "acquirer", "device"):
-            console.print(f"  {name + ' api':<14} http://{address(base_port, name)}/docs")
+            console.print(f"  {name + ' api':<16} http://{address(base_port, name)}/docs")
         console.print(f"what an outside client needs is in {folder / 'network.json'}")
         console.print(f"pay with: fourparty pay --amount 12.50 --dir {folder}   stop with Ctrl-C", soft_wrap=True)
         while not stop.wait(0.5):

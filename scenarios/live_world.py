@@ -13,9 +13,9 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from random import Random, SystemRandom
@@ -26,18 +26,21 @@ import simpy
 from merchant_device.configuration import Configuration
 from merchant_device.installation import install_terminal
 from merchant_device.party import MerchantDevice
+from merchant_device.phone_rooms import all_rooms
+from network.attestation.monitoring_link import MONITORING_FRAMING
 from network.durations import Durations
 from network.framing import TERMINAL_FRAMING
 from network.keys import Algorithm, KeyUsage, SecurityModule
 from network.live import LiveRuntime, real_now, run_loop
 from network.party import SECOND, calm_collector
-from network.service import Address
+from network.service import Address, ConfigurationError
 from network.store import Store, sqlite_url
-from scenarios import books, demo, embedded
+from scenarios import books, demo, demo_cards, embedded
+from scenarios.offices import LiveOffice, TrustedOffice
 from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
 from scenarios.real_time import RealTime
 from scenarios.result import Books, Measurement, Result
-from scenarios.stage import Phone, Scenario, Stage
+from scenarios.stage import Cast, Phone, Scenario, Stage, cast_of
 from scenarios.virtual_world import title
 from scenarios.wallet import read_wallet
 
@@ -49,11 +52,15 @@ Progress = Callable[[float, Measurement], None]
 
 
 @contextlib.contextmanager
-def own_network(*, phones: int, cards: int = demo.CARDS, timeouts: demo.Timeouts | None = None) -> Iterator[Processes]:
+def own_network(
+    *, phones: int, cards: int = demo.CARDS, timeouts: demo.Timeouts | None = None, products: Sequence[str] = ()
+) -> Iterator[Processes]:
     """A fresh network for one run: three services in processes of their own, in a folder that goes away again."""
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         path = Path(folder)
-        embedded.prepare(path, free_base_port(), timeouts=timeouts, cards=cards, free_terminals=phones)
+        embedded.prepare(
+            path, free_base_port(), timeouts=timeouts, cards=cards, free_terminals=phones, products=products
+        )
         processes = Processes(path, ("issuer", "switch", "acquirer"))
         processes.start()
         try:
@@ -71,6 +78,20 @@ class PhoneHost:
     stage: Stage
     time: RealTime
     network: RunningNetwork
+    connected: set[str] = field(default_factory=set)
+
+    def connect(self, terminal_id: str) -> None:
+        """Dial the acquirer for a phone that has become a terminal; see `scenarios.stage.Lines`."""
+        if terminal_id in self.connected:
+            return
+        self.connected.add(terminal_id)
+        acquirer = self.network.description["acquirer"]
+        self.runtime.dial(f"acquirer:{terminal_id}", *Address.parse(acquirer["terminal_link"]), TERMINAL_FRAMING)
+        self.runtime.dial(f"monitor:{terminal_id}", *Address.parse(acquirer["monitoring_link"]), MONITORING_FRAMING)
+
+    def break_line(self, terminal_id: str, seconds: float) -> None:
+        """Break a phone's link to its acquirer; the runtime dials again by itself."""
+        self.runtime.hang_up(f"acquirer:{terminal_id}")
 
     async def wait_until_signed_on(self) -> None:
         """Wait until every phone has its keys.
@@ -96,8 +117,16 @@ async def phone_host(
     duration: float,
     phones: int,
     configuration: Configuration | None = None,
+    cast: Cast | None = None,
 ) -> Any:
-    """Install phones on free terminals of a running network, connect them and set the stage."""
+    """Install phones on free terminals of a running network, connect them and set the stage.
+
+    Parameters
+    ----------
+    cast
+        What a scenario needs besides the `phones`.
+    """
+    cast = cast or Cast()
     free = [terminal for terminal in network.description["terminals"] if terminal["free"]]
     if len(free) < phones:
         raise NetworkError(f"the network has {len(free)} free terminals, {phones} are wanted: choose fewer --phones")
@@ -105,9 +134,14 @@ async def phone_host(
     # from the list's end: outside clients are likely to begin at its beginning
     chosen = free[len(free) - phones :]
     _install(store, module, chosen)
-    configured = configuration or demo.configurations(demo.Timeouts())["merchant_device"]
+    configured = configuration or demo.configurations(demo.Timeouts(), till=cast.till)["merchant_device"]
+    devices: list[str] = []
+    if cast.devices:
+        seed_of_maker = bytes.fromhex(network.description["maker"])
+        devices = demo.manufacture(store, module, seed_of_maker, real_now(), cast.devices)
     failed: list[Exception] = []
-    runtime = LiveRuntime(MerchantDevice(configured, module), store, random=SystemRandom(), failed=failed.append)
+    party = MerchantDevice(configured, module, all_rooms() if devices else ())
+    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=failed.append)
     env = simpy.Environment()
     clock = RealTime(env)
     stage = Stage(
@@ -116,14 +150,18 @@ async def phone_host(
         random=Random(f"scenario/{seed}"),  # noqa: S311 - the shoppers, not a key
         duration=duration,
         measurement=Measurement(duration),
+        devices=devices,
+        now=real_now,
     )
     stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in chosen]
-    stage.cards = await asyncio.to_thread(_cards, network)
+    stage.cards = await asyncio.to_thread(_cards, network, cast)
+    stage.offices = {name: LiveOffice(network, name) for name in ("acquirer", "issuer")}
+    stage.offices["merchant_device"] = TrustedOffice(runtime)
     runtime.start()
     acquirer = Address.parse(network.description["acquirer"]["terminal_link"])
     for phone in stage.phones:
         runtime.dial(f"acquirer:{phone.terminal_id}", *acquirer, TERMINAL_FRAMING)
-    host = PhoneHost(runtime, store, stage, clock, network)
+    host = stage.lines = PhoneHost(runtime, store, stage, clock, network)
     try:
         await host.wait_until_signed_on()
         with calm_collector():
@@ -145,17 +183,36 @@ def _install(store: Store, module: SecurityModule, terminals: list[dict[str, Any
     unit.commit()
 
 
-def _cards(network: RunningNetwork) -> list[Any]:
-    """The wallet's cards, their counters where the issuer has seen them last."""
+def _cards(network: RunningNetwork, cast: Cast) -> list[Any]:
+    """The wallet's cards, their counters where the issuer has seen them last.
+
+    Raises
+    ------
+    ConfigurationError
+        A scenario's cast needs others.
+    """
     held = read_wallet(network.folder / "wallet.json")
-    chips = demo.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
+    plain = sum(card.product == "debit" for card in held)
+    if plain < (cast.cards or 0):
+        raise ConfigurationError(f"{network.folder} has {plain} debit cards, the scenario needs {cast.cards}")
+    missing = sorted(set(cast.products) - {card.product for card in held})
+    if missing:
+        raise ConfigurationError(f"{network.folder} has no cards of {', '.join(missing)}, which the scenario needs")
+    chips = demo_cards.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
     with ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda card: network.get("issuer", f"/cards/{card.pan}")["highest_atc"] or 0, held))
-    return [demo.hold(demo.at_counter(card, atc), chips) for card, atc in zip(held, seen, strict=True)]
+    return [demo_cards.hold(demo_cards.at_counter(card, atc), chips) for card, atc in zip(held, seen, strict=True)]
 
 
 def play(
-    folder: Path, name: str, scenario: Scenario, *, seed: int, duration: float, phones: int, progress: Progress
+    folder: Path,
+    name: str,
+    scenario: Scenario,
+    *,
+    seed: int,
+    duration: float,
+    phones: int,
+    progress: Progress,
 ) -> Result:
     """Play a scenario on the network in `folder`, and measure."""
     with tempfile.TemporaryDirectory(prefix="fourparty-phones-") as own:
@@ -177,7 +234,9 @@ async def _play(
     progress: Progress,
 ) -> Result:
     parties = ("acquirer", "switch", "issuer")
-    async with phone_host(network, store, seed=seed, duration=duration, phones=phones) as host:
+    needs = cast_of(scenario)
+    phones = phones if needs.phones is None else needs.phones
+    async with phone_host(network, store, seed=seed, duration=duration, phones=phones, cast=needs) as host:
         stage: Stage = host.stage
         books_before = await asyncio.to_thread(network.books)
         before = {party: await asyncio.to_thread(network.latency_counts, party) for party in parties}
@@ -219,6 +278,7 @@ async def _play(
         end_to_end=measurement.latency.summary(),
         parties=service,
         timeline=measurement.timeline(),
+        ways=measurement.ways(),
         books=agreed,
         environment={"phones": str(phones), **environment(host.time.lag)},
     )

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, Final
 
 import httpx
@@ -32,6 +33,7 @@ PORTS: Final = {
     "terminal_link": 0,
     "member_link": 1,
     "issuer_link": 2,
+    "monitoring_link": 3,
     "issuer": 10,
     "switch": 11,
     "acquirer": 12,
@@ -50,8 +52,10 @@ def address(base_port: int, name: str) -> Address:
 
 
 def free_base_port() -> int:
-    """A base port whose ports are all free now."""
-    for base in range(21_000, 60_000, 50):
+    """A base port whose ports are all free now; two who ask at the same moment hardly get the same."""
+    bases: list[int] = [*range(21_000, 32_000, 50)]  # below what Linux gives to outgoing connections
+    SystemRandom().shuffle(bases)
+    for base in bases:
         if all(_is_free(base + offset) for offset in PORTS.values()):
             return base
     raise NetworkError("no free ports on this machine")
@@ -131,6 +135,11 @@ class RunningNetwork:
     def post(self, party: str, path: str, content: dict[str, Any], *, timeout: float = 100.0) -> Any:
         """POST to a party's REST interface; errors as `get`."""
         return self._answer(party, lambda: self.client.post(self.url(party, path), json=content, timeout=timeout))
+
+    def request(self, party: str, method: str, path: str, content: dict[str, Any], *, timeout: float = 100.0) -> Any:
+        """Any request to a party's REST interface, its content as JSON or, of a GET, in the query; errors as `get`."""
+        sent: dict[str, Any] = {"params": content} if method == "GET" else {"json": content}
+        return self._answer(party, lambda: self.client.request(method, self.url(party, path), timeout=timeout, **sent))
 
     def _answer(self, party: str, request: Any) -> Any:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import simpy
@@ -58,6 +58,16 @@ class RealTime:
             if not event.triggered:
                 event.succeed(value)
             self._step_soon()
+
+    def spawn(self, process: Generator[simpy.Event, Any, Any]) -> simpy.Process:
+        """Start a process at the real time that it is now."""
+        try:
+            if not self._stepping:
+                self._advance(settle=False)
+        finally:
+            started = self.env.process(process)
+            self._step_soon()
+        return started
 
     def _step_soon(self) -> None:
         if not self._soon and self._running:

@@ -13,6 +13,14 @@ from network.party import Json
 PARTIES = ("merchant_device", "acquirer", "switch", "issuer")
 """In the order in which a payment passes them."""
 
+WAYS = {
+    "card": "card",
+    "phone": "payer's phone",
+    "merchant_code": "merchant's code",
+    "payer_code": "payer's code",
+}
+"""The ways of paying, for people, in the order in which they are shown."""
+
 
 @dataclass(frozen=True)
 class Books:
@@ -53,13 +61,23 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class WayFigures:
+    """How payments in one way went; `offline` are those among the approved that the card itself approved."""
+
+    attempts: int
+    approved: int
+    offline: int
+    latency: Summary
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of one run of a scenario. Times in seconds, latencies in microseconds, amounts in fen.
 
     `duration` is how long the run took until its last payment ended, `parties` the time from a message's arrival at a
     party to the end of the turn that decided it (several messages a payment). `environment` tells phones, command and
     version, of live runs machine and clock too: the result of a virtual run depends on nothing but the scenario, its
-    settings and the seed.
+    settings and the seed. `ways` holds those of `WAYS` that somebody paid in.
     """
 
     scenario: str
@@ -81,10 +99,18 @@ class Result:
     timeline: list[Interval]
     books: Books
     environment: dict[str, str] = field(default_factory=dict)
+    ways: dict[str, WayFigures] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
         return asdict(self)
+
+    def by_way(self) -> list[tuple[str, WayFigures]]:
+        """The ways of paying by their names for people, in the order of `WAYS`; empty where there was only one."""
+        if len(self.ways) < 2:
+            return []
+        known = [way for way in WAYS if way in self.ways]
+        return [(WAYS.get(way, way), self.ways[way]) for way in [*known, *sorted(self.ways.keys() - WAYS.keys())]]
 
 
 class Measurement:
@@ -106,10 +132,12 @@ class Measurement:
         self.latency = Durations()
         self.length = max(1.0, float(math.ceil(duration / 120)))
         self._slices: dict[int, tuple[Counter[str], Durations]] = {}
+        self._ways: dict[str, tuple[Counter[str], Durations]] = {}
 
-    def record(self, at: float, latency: int, receipt: dict[str, Json]) -> None:
+    def record(self, at: float, latency: int, receipt: dict[str, Json], way: str) -> None:
         """Count a payment that ended `at` seconds into the run, `latency` microseconds after it was due."""
         self.attempts += 1
+        self._record_way(way, latency, receipt)
         counts, latencies = self._slices.setdefault(int(at // self.length), (Counter(), Durations()))
         counts["attempts"] += 1
         outcome = receipt["outcome"]
@@ -130,6 +158,22 @@ class Measurement:
         else:
             self.unanswered += 1
             counts["failed"] += 1
+
+    def _record_way(self, way: str, latency: int, receipt: dict[str, Json]) -> None:
+        counts, latencies = self._ways.setdefault(way, (Counter(), Durations()))
+        counts["attempts"] += 1
+        if receipt["outcome"] == "approved":
+            counts["approved"] += 1
+            counts["offline"] += receipt["offline"] is True
+        if receipt["outcome"] != "refused":
+            latencies.record(latency)
+
+    def ways(self) -> dict[str, WayFigures]:
+        """How it went in each way that somebody paid in."""
+        return {
+            way: WayFigures(counts["attempts"], counts["approved"], counts["offline"], latencies.summary())
+            for way, (counts, latencies) in self._ways.items()
+        }
 
     def timeline(self) -> list[Interval]:
         """The run in slices, those without an event too."""

@@ -15,12 +15,13 @@ from scenarios import console as screen
 from scenarios import demo, live_world, report, virtual_world
 from scenarios.processes import read_description
 from scenarios.result import Measurement, Result
-from scenarios.stage import Scenario
+from scenarios.stage import Scenario, ScenarioFailed, cast_of
 
 NOTHING_APPROVED: Final = 1
 BOOKS_DISAGREE: Final = 4
+SCENARIO_FAILED: Final = 5
 DEFAULT_REPORTS: Final = Path("runs")
-SCENARIOS: Final = ("street_market",)
+SCENARIOS: Final = ("street_market", "corner_shop")
 
 
 def find_scenario(name: str) -> Scenario:
@@ -64,17 +65,22 @@ def run_scenario(
     phones: int | None,
     as_json: bool,
 ) -> int:
-    """Run a scenario; exit code 0, `NOTHING_APPROVED` or `BOOKS_DISAGREE`."""
+    """Run a scenario; exit code 0, `NOTHING_APPROVED`, `BOOKS_DISAGREE` or `SCENARIO_FAILED`."""
     from scenarios.cli import print_json
 
     scenario = find_scenario(name)
     stem = Path(name).stem
     if directory is not None and not live:
         raise ConfigurationError("--dir: a virtual run has a network of its own")
-    if live:
-        result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES)
-    else:
-        result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES)
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        if live:
+            result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES)
+        else:
+            result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES)
+    except ScenarioFailed as failed:
+        stderr.print(f"FAILED: {failed}", markup=False)
+        return SCENARIO_FAILED
     folder = report_to or DEFAULT_REPORTS / f"{stem}-{result.runtime}"
     try:
         written = report.write(result, folder)
@@ -84,7 +90,7 @@ def run_scenario(
         print_json(result.as_json())
     else:
         screen.show(result, Console(highlight=False))
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {written}", markup=False)
+    stderr.print(f"report: {written}", markup=False)
     if not result.books.agree:
         return BOOKS_DISAGREE
     return 0 if result.approved else NOTHING_APPROVED
@@ -96,12 +102,17 @@ def _live(name: str, scenario: Scenario, seed: int, duration: float, directory: 
         return _play_live(name, scenario, seed, duration, directory, phones)
     console = Console(stderr=True, highlight=False)
     console.print("starting issuer, switch and acquirer with demo data ...")
-    with live_world.own_network(phones=phones) as processes:
+    cast = cast_of(scenario)
+    cards = demo.CARDS if cast.cards is None else cast.cards
+    with live_world.own_network(phones=phones, cards=cards, products=cast.products) as processes:
         return _play_live(name, scenario, seed, duration, processes.folder, phones)
 
 
 def _play_live(name: str, scenario: Scenario, seed: int, duration: float, folder: Path, phones: int) -> Result:
-    Console(stderr=True, highlight=False).print(f"{phones} phones sign on ...")
+    cast = cast_of(scenario)
+    phones = phones if cast.phones is None else cast.phones
+    if phones:
+        Console(stderr=True, highlight=False).print(f"{phones} phones sign on ...")
     with screen.Progress(name) as shown:
         return live_world.play(
             folder,
@@ -115,7 +126,8 @@ def _play_live(name: str, scenario: Scenario, seed: int, duration: float, folder
 
 
 def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: int) -> Result:
-    with screen.Progress(name) as shown, virtual_world.virtual_world(seed, phones=phones) as world:
+    cast = cast_of(scenario)
+    with screen.Progress(name) as shown, virtual_world.virtual_world(seed, phones=phones, cast=cast) as world:
         return virtual_world.play(
             world,
             name,

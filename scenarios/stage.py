@@ -7,14 +7,16 @@ event loop (`scenarios.real_time`), and either way a payment is a simpy event wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import json
+import typing
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from random import Random
-from typing import Any, Protocol, TypeAlias, cast
+from random import Random, SystemRandom
+from typing import Any, Protocol, TypeAlias
 
 import simpy
 
-from network.party import CommandError, Endpoint, Json
+from network.party import CommandError, Endpoint, Instant, Json
 from scenarios.result import Measurement
 
 Answered: TypeAlias = "Callable[[Json | CommandError], None]"
@@ -23,6 +25,17 @@ Receipt: TypeAlias = "dict[str, Json]"
 
 TAP_SECONDS = 0.015
 """Time a contactless card takes for one command, in virtual time; a real card over a real reader takes its own."""
+
+HOLD_AGAIN_SECONDS = 0.8
+"""Time a shopper takes to hold a card to the phone again."""
+
+
+class ScenarioFailed(Exception):
+    """Something happened in a scenario that must not happen; says what."""
+
+
+class Unreachable(CommandError):
+    """Nobody answered: what became of the question nobody knows."""
 
 
 class Host(Protocol):
@@ -44,6 +57,26 @@ class Chip(Protocol):
     def transmit(self, apdu: bytes) -> bytes:
         """Answer one command APDU."""
 
+    def reset(self) -> None:
+        """Be out of the field: the session is forgotten."""
+
+
+class Office(Protocol):
+    """A party's office: what Apps and operators ask of it."""
+
+    def ask(self, operation: str, arguments: Mapping[str, Json], answered: Answered) -> None:
+        """Ask for something; `answered` is called with the answer, or with the error that says why not."""
+
+
+class Lines(Protocol):
+    """The phones' lines to their acquirer."""
+
+    def connect(self, terminal_id: str) -> None:
+        """Bring up the links of a phone that has become a terminal."""
+
+    def break_line(self, terminal_id: str, seconds: float) -> None:
+        """Break a phone's link to its acquirer; it comes up again, after `seconds` at the latest in virtual time."""
+
 
 class Timing(Protocol):
     """How the stage's time passes."""
@@ -56,6 +89,9 @@ class Timing(Protocol):
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Do something later."""
 
+    def spawn(self, process: Process) -> simpy.Process:
+        """Start a process now, from outside the simulation."""
+
 
 @dataclass
 class Card:
@@ -64,6 +100,7 @@ class Card:
     chip: Chip = field(repr=False)
     pin: str = field(repr=False)
     name: str
+    pan: str = field(repr=False, default="")
 
 
 @dataclass
@@ -84,58 +121,132 @@ class Phone:
         typing
             Seconds the shopper takes over it. They do not count as latency.
         """
-        return self.stage.env.process(self._payment("sale", fen, card, card.pin if pin is None else pin, typing))
+        return self.stage.env.process(self.pay("sale", {"amount": fen}, Hand(self.stage, card, pin, typing)))
 
     def balance(self, card: Card, *, typing: float = 0.0) -> simpy.Process:
         """Ask for the card's balance; the event's value is the receipt."""
-        return self.stage.env.process(self._payment("balance", 0, card, card.pin, typing))
+        return self.stage.env.process(self.pay("balance", {}, Hand(self.stage, card, None, typing)))
 
-    def _payment(self, name: str, fen: int, card: Card, pin: str, typing: float) -> Process:
+    def pay(self, name: str, arguments: dict[str, Json], payer: Payer) -> Process:
+        """Give the phone a command that a payer takes part in, and wait for its receipt.
+
+        Parameters
+        ----------
+        name : str
+            ``sale`` or ``balance``.
+        arguments : dict
+            Of the command, but for ``terminal``.
+        payer : Payer
+            What is held to the phone, typed on it, shown to its camera, or looks at its screen.
+        """
         stage = self.stage
         if self.is_busy:
             raise RuntimeError(f"phone {self.terminal_id} takes one payment at a time: wait for the last one's receipt")
         self.is_busy = True
         done = stage.env.event()
-        human = 0.0
-
-        def reader(apdu: bytes, reply: Callable[[bytes], None]) -> None:
-            response = card.chip.transmit(apdu)
-            if stage.tap_seconds:
-                stage.timing.after(stage.tap_seconds, lambda: reply(response))
-            else:
-                reply(response)
-
-        def pin_pad(_: bytes, reply: Callable[[bytes], None]) -> None:
-            nonlocal human
-            human = typing
-            if typing:
-                stage.timing.after(typing, lambda: reply(pin.encode()))
-            else:
-                reply(pin.encode())
-
-        stage.host.attach(f"reader:{self.terminal_id}", reader)
-        stage.host.attach(f"pinpad:{self.terminal_id}", pin_pad)
-        arguments: dict[str, Json] = {"terminal": self.terminal_id}
-        if name == "sale":
-            arguments["amount"] = fen
+        endpoints = payer.endpoints()
+        for kind, endpoint in endpoints.items():
+            stage.host.attach(f"{kind}:{self.terminal_id}", endpoint)
         due = stage.env.now
-        stage.host.command(name, arguments, lambda result: stage.timing.trigger(done, result))
+        stage.host.command(
+            name, {"terminal": self.terminal_id, **arguments}, lambda result: stage.timing.trigger(done, result)
+        )
         result = yield done
-        stage.host.detach(f"reader:{self.terminal_id}")
-        stage.host.detach(f"pinpad:{self.terminal_id}")
+        for kind in endpoints:
+            stage.host.detach(f"{kind}:{self.terminal_id}")
         self.is_busy = False
-        receipt = _receipt(result, self.terminal_id, fen)
+        receipt = _receipt(result, self.terminal_id, arguments.get("amount", 0))
         if name == "sale":
             now = stage.env.now
-            stage.measurement.record(now - stage.started, max(0, round((now - due - human) * 1_000_000)), receipt)
+            microseconds = max(0, round((now - due - payer.human_seconds) * 1_000_000))
+            stage.measurement.record(now - stage.started, microseconds, receipt, payer.way)
         stage.receipts.append(receipt) if stage.keeps_receipts else None
         return receipt
 
 
-def _receipt(result: Json | CommandError, terminal_id: str, fen: int) -> Receipt:
+class Payer(Protocol):
+    """Who pays, as a phone meets them.
+
+    Attributes
+    ----------
+    way : str
+        How they pay: a key of `scenarios.result.WAYS`.
+    human_seconds : float
+        What of a payment's time was theirs and does not count as latency.
+    """
+
+    way: str
+    human_seconds: float
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """What is at the phone's local links during the payment, by kind of link (``reader``, ``pinpad``, ...)."""
+        ...
+
+
+class Hand:
+    """A shopper's hand: holds a card to the phone and types its PIN.
+
+    A card that has left the field (an empty answer) is held there again when the phone asks for one.
+    """
+
+    way = "card"
+
+    def __init__(self, stage: Stage, card: Card, pin: str | None = None, typing: float = 0.0) -> None:
+        self.human_seconds = 0.0
+        self._stage = stage
+        self._chip = card.chip
+        self._pin = card.pin if pin is None else pin
+        self._typing = typing
+        self._is_gone = False
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """See `Payer`."""
+        return {"reader": self._reader, "pinpad": self._pin_pad}
+
+    def _reader(self, apdu: bytes, reply: Callable[[bytes], None]) -> None:
+        stage = self._stage
+        if self._is_gone:
+            self._is_gone = False
+            self._chip.reset()
+            self.human_seconds += stage.hold_again_seconds
+            stage.timing.after(stage.hold_again_seconds, lambda: self._reader(apdu, reply))
+            return
+        response = self._chip.transmit(apdu)
+        self._is_gone = not response
+        if stage.tap_seconds:
+            stage.timing.after(stage.tap_seconds, lambda: reply(response))
+        else:
+            reply(response)
+
+    def _pin_pad(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        answer = pin_pad_answer(request, self._pin)
+        if answer is None:
+            return
+        self.human_seconds += self._typing
+        if self._typing:
+            self._stage.timing.after(self._typing, lambda: reply(answer))
+        else:
+            reply(answer)
+
+
+def positions_of(pin: str, layout: str) -> list[int]:
+    """Which keys spell `pin` on a pad whose keys bear the digits of `layout` in their order."""
+    return [layout.index(digit) for digit in pin]
+
+
+def pin_pad_answer(request: bytes, pin: str) -> bytes | None:
+    """What a PIN pad answers when somebody types `pin` on it, or gives up (empty); None where none is asked for."""
+    asked = json.loads(request)
+    if asked["request"] != "pin":
+        return None
+    answer = {"positions": positions_of(pin, asked["layout"])} if pin else {"cancelled": True}
+    return json.dumps({"entry": asked["entry"], **answer}).encode()
+
+
+def _receipt(result: Json | CommandError, terminal_id: str, fen: Json) -> Receipt:
     if isinstance(result, CommandError):
         return {"outcome": "refused", "reason": str(result), "terminal": terminal_id, "amount": fen}
-    return cast(Receipt, result)
+    return typing.cast(Receipt, result)
 
 
 @dataclass
@@ -150,6 +261,16 @@ class Stage:
         The scenario's only randomness, drawn from the run's seed.
     phones, cards
         What there is to play with.
+    offices
+        By party: where Apps and operators ask for things.
+    lines : Lines or None
+        The phones' lines to their acquirer.
+    devices
+        Ids of phones that came from their maker and are nobody's terminal yet.
+    secrets : Random
+        Where the keys of payers' phones come from.
+    now
+        Tells the instant it is.
     duration : float
         How long the run lasts, in seconds; a scenario ends by itself at that time.
     """
@@ -161,10 +282,22 @@ class Stage:
     measurement: Measurement = field(repr=False)
     cards: Sequence[Card] = field(repr=False, default=())
     phones: Sequence[Phone] = field(repr=False, default=())
+    offices: Mapping[str, Office] = field(repr=False, default_factory=dict)
+    lines: Lines | None = field(repr=False, default=None)
+    devices: Sequence[str] = ()
+    secrets: Random = field(repr=False, default_factory=SystemRandom)
+    now: Callable[[], Instant] = field(repr=False, default=lambda: 0)
     tap_seconds: float = 0.0
+    hold_again_seconds: float = HOLD_AGAIN_SECONDS
     started: float = 0.0
     keeps_receipts: bool = False
     receipts: list[Receipt] = field(repr=False, default_factory=list)
+
+    def ask(self, party: str, operation: str, arguments: Mapping[str, Json]) -> simpy.Event:
+        """Ask something of a party's office; the event's value is the answer, or the `CommandError` that refuses."""
+        done = self.env.event()
+        self.offices[party].ask(operation, arguments, lambda result: self.timing.trigger(done, result))
+        return done
 
     @property
     def env(self) -> simpy.Environment:
@@ -175,6 +308,47 @@ class Stage:
     def is_open(self) -> bool:
         """Whether the run's time is not over."""
         return self.env.now - self.started < self.duration
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who and what a scenario needs, beyond what the command line says.
+
+    Attributes
+    ----------
+    phones : int or None
+        Phones that are terminals from the start; None: as many as the command line says.
+    devices : int
+        Phones that come from their maker and are not terminals yet.
+    cards : int or None
+        Debit cards in the purses; None: as many as there usually are.
+    products : tuple of str
+        Further cards, by the names of their products (`issuer.card_profiles.PROFILES`).
+    till : mapping
+        What of the phones' configuration is otherwise than usual.
+    """
+
+    phones: int | None = None
+    devices: int = 0
+    cards: int | None = None
+    products: tuple[str, ...] = ()
+    till: Mapping[str, Json] = field(default_factory=dict)
+
+
+def cast(needs: Cast) -> Callable[[Scenario], Scenario]:
+    """Say what a scenario needs: a decorator."""
+
+    def named(scenario: Scenario) -> Scenario:
+        scenario.__dict__["cast"] = needs
+        return scenario
+
+    return named
+
+
+def cast_of(scenario: Scenario) -> Cast:
+    """What a scenario has said that it needs."""
+    needs = getattr(scenario, "cast", None)
+    return needs if isinstance(needs, Cast) else Cast()
 
 
 Scenario: TypeAlias = Callable[[Stage], Process]

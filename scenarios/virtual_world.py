@@ -17,12 +17,14 @@ from typing import Any, Final
 
 import simpy
 
+from network.keys import SecurityModule
 from network.party import SECOND, Instant, calm_collector
 from network.store import Store, sqlite_url
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
-from scenarios import books, demo
+from scenarios import books, demo, demo_cards
+from scenarios.offices import VirtualOffice
 from scenarios.result import PARTIES, Books, Measurement, Result
-from scenarios.stage import TAP_SECONDS, Phone, Scenario, Stage
+from scenarios.stage import TAP_SECONDS, Cast, Phone, Process, Scenario, Stage
 
 EPOCH: Final[Instant] = 1_790_125_200 * SECOND
 """When virtual runs begin: 23 September 2026, 09:00 China Standard Time."""
@@ -49,6 +51,10 @@ class SimulatedTime:
         """Do something later."""
         self.env.timeout(seconds).callbacks.append(lambda _: action())
 
+    def spawn(self, process: Process) -> simpy.Process:
+        """Start a process now."""
+        return self.env.process(process)
+
 
 @dataclass
 class VirtualWorld:
@@ -60,22 +66,44 @@ class VirtualWorld:
     stores: dict[str, Store]
     data: demo.DemoData
     seed: int
+    wire: Wire
+    offices: dict[str, VirtualOffice]
+    modules: dict[str, SecurityModule]
 
     def stage(self, duration: float, phones: int) -> Stage:
-        """The stage for a scenario with the first `phones` of the world's phones, and all of its cards."""
+        """The stage for a scenario with the first `phones` of the world's phones, and all of its cards and devices."""
         measurement = Measurement(duration)
         stage = Stage(
             timing=SimulatedTime(self.env),
-            host=self.nodes["merchant_device"],
+            host=self.offices["merchant_device"],
             random=Random(f"scenario/{self.seed}"),  # noqa: S311 - a simulation must be repeatable
             duration=duration,
             measurement=measurement,
             tap_seconds=TAP_SECONDS,
             started=self.env.now,
+            offices=self.offices,
+            lines=self,
+            devices=self.data.devices,
+            secrets=Random(f"secrets/{self.seed}"),  # noqa: S311
+            now=lambda: self.network.now,
         )
-        stage.cards = [demo.hold(card, self.data.chips) for card in self.data.wallet]
+        stage.cards = [demo_cards.hold(card, self.data.chips) for card in self.data.wallet]
         stage.phones = [Phone(stage, terminal.terminal_id) for terminal in self.data.terminals[:phones]]
         return stage
+
+    def connect(self, terminal_id: str) -> None:
+        """Join a phone that has become a terminal to its acquirer; see `scenarios.stage.Lines`."""
+        device, acquirer = self.nodes["merchant_device"], self.nodes["acquirer"]
+        if f"acquirer:{terminal_id}" in device.links:
+            return
+        self.network.connect(device, f"acquirer:{terminal_id}", acquirer, f"terminal:{terminal_id}", self.wire)
+        self.network.connect(device, f"monitor:{terminal_id}", acquirer, f"monitor:{terminal_id}", self.wire)
+
+    def break_line(self, terminal_id: str, seconds: float) -> None:
+        """Break a phone's link to its acquirer for a while; see `scenarios.stage.Lines`."""
+        device, link = self.nodes["merchant_device"], f"acquirer:{terminal_id}"
+        self.network.set_link(device, link, up=False)
+        self.env.timeout(seconds).callbacks.append(lambda _: self.network.set_link(device, link, up=True))
 
     def party_books(self) -> dict[str, books.PartyBooks]:
         """The trial balances of the three parties that keep books."""
@@ -106,6 +134,7 @@ def virtual_world(
     wire: Wire | None = None,
     cost: TurnCost | None = None,
     timeouts: demo.Timeouts | None = None,
+    cast: Cast | None = None,
 ) -> Iterator[VirtualWorld]:
     """Build a network in virtual time and let its members and phones sign on.
 
@@ -113,17 +142,39 @@ def virtual_world(
     ----------
     wire
         How the links behave, by default without faults.
+    cast
+        What a scenario needs besides; its numbers of phones and cards count before those given.
     """
+    cast = cast or Cast()
+    phones = phones if cast.phones is None else cast.phones
+    cards = cards if cast.cards is None else cast.cards
     env = simpy.Environment()
     network = VirtualNetwork(env, seed, EPOCH)
     wire = wire or Wire()
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
-        parties = demo.build(Random(f"keys/{seed}"), timeouts or demo.Timeouts())  # noqa: S311
+        parties = demo.build(Random(f"keys/{seed}"), timeouts or demo.Timeouts(), cast)  # noqa: S311
         stores = {
             name: Store(sqlite_url(Path(folder) / f"{name}.db"), party.rows, durable=False)
             for name, party in parties.items()
         }
-        data = demo.seed(parties, stores, Random(f"demo/{seed}"), network.now, phones=phones, cards=cards)  # noqa: S311
+        data = demo.seed(
+            parties,
+            stores,
+            Random(f"demo/{seed}"),  # noqa: S311
+            network.now,
+            phones=phones,
+            cards=cards,
+            products=cast.products,
+        )
+        data.devices.extend(
+            demo.manufacture(
+                stores["merchant_device"],
+                parties["merchant_device"].module,
+                demo.VIRTUAL_MAKER,
+                network.now,
+                cast.devices,
+            )
+        )
         nodes = {name: network.add(party.make, stores[name], cost) for name, party in parties.items()}
         network.connect(nodes["acquirer"], "switch", nodes["switch"], "member:acquirer", wire)
         network.connect(nodes["switch"], f"issuer:{demo.ISSUER_ID}", nodes["issuer"], "switch", wire)
@@ -131,7 +182,9 @@ def virtual_world(
             link = terminal.terminal_id
             network.connect(nodes["merchant_device"], f"acquirer:{link}", nodes["acquirer"], f"terminal:{link}", wire)
         network.start()
-        world = VirtualWorld(env, network, nodes, stores, data, seed)
+        offices = {name: VirtualOffice(node) for name, node in nodes.items()}
+        modules = {name: party.module for name, party in parties.items()}
+        world = VirtualWorld(env, network, nodes, stores, data, seed, wire, offices, modules)
         world.env.run(until=5.0)
         try:
             with calm_collector():
@@ -182,6 +235,7 @@ def play(
         end_to_end=measurement.latency.summary(),
         parties={party: world.nodes[party].service.summary() for party in PARTIES},
         timeline=measurement.timeline(),
+        ways=measurement.ways(),
         books=world.books(before),
         environment={
             "phones": str(phones),

@@ -72,6 +72,7 @@ def render(result: Result) -> bytes:
         declined=_counts(result, result.declined, RESPONSE_CODES),
         refused=_counts(result, result.refused, {}),
         latencies=_latencies(result),
+        ways=result.by_way(),
         charts=_charts(result),
         books=compare(result.books),
         facts=_facts(result),

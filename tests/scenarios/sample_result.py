@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 from network.durations import Durations, Summary
-from scenarios.result import Books, Interval, Result
+from scenarios.result import Books, Interval, Result, WayFigures
 
 DECLINES = ("51", "51", "51", "51", "55", "55", "61", "91", "54")
 
@@ -115,6 +115,19 @@ def broken_day() -> Result:
         problems=["receipt 000417 of terminal 10000003 (128.50 yuan) is not posted at the switch"],
     )
     return replace(result, books=books)
+
+
+def many_ways() -> Result:
+    """The same where people paid in two ways."""
+    result = market_day()
+    whole = result.end_to_end
+    return replace(
+        result,
+        ways={
+            "payer_code": WayFigures(40, 30, 0, Summary(38, 31_000, 40_000, 52_000, 60_000)),
+            "card": WayFigures(result.attempts - 40, result.approved - 30, 1_234, whole),
+        },
+    )
 
 
 def nothing() -> Result:

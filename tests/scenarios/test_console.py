@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from sample_result import broken_day, market_day, nothing
+from sample_result import broken_day, many_ways, market_day, nothing
 
 from scenarios.console import Progress, message_trace, show
 from scenarios.result import Books, Result
@@ -72,6 +72,14 @@ def test_a_result_in_a_pipe_is_plain_and_complete() -> None:
     ):
         assert expected in words(text)
     assert "differs" not in text
+
+
+def test_ways_of_paying_are_told_where_there_was_more_than_one() -> None:
+    text = words(shown(many_ways(), Pipe()))
+    assert "payer's code 40 30 0 31.0 ms 52.0 ms" in text
+    table = text[text.index("paid by") :]
+    assert table.index(" card ") < table.index("payer's code")
+    assert "paid by" not in shown(market_day(), Pipe())
 
 
 def test_columns_are_aligned() -> None:

@@ -15,7 +15,7 @@ import pytest
 from browser import Page, browse
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_result import broken_day, market_day, nothing
+from sample_result import broken_day, many_ways, market_day, nothing
 
 from network.durations import Summary
 from scenarios import report
@@ -24,7 +24,12 @@ from scenarios.report.chart import latency_chart, payments_chart
 from scenarios.report.comparison import compare, verdict
 from scenarios.result import Books, Interval, Result
 
-SAMPLES: dict[str, Callable[[], Result]] = {"good": market_day, "broken": broken_day, "empty": nothing}
+SAMPLES: dict[str, Callable[[], Result]] = {
+    "good": market_day,
+    "broken": broken_day,
+    "ways": many_ways,
+    "empty": nothing,
+}
 NONE = Summary(0, 0, 0, 0, 0)
 
 
@@ -112,6 +117,25 @@ def test_the_page_says_what_the_result_says(tmp_path: Path) -> None:
     ):
         assert expected in page.text
     assert "differs" not in page.text
+
+
+def test_ways_of_paying_are_told_where_there_was_more_than_one(tmp_path: Path) -> None:
+    result = many_ways()
+    page = read_page(result, tmp_path / "two").text
+    table = page[page.index("Ways of paying") :]
+    assert table.index("card") < table.index("payer's code 40 30 0 31.0 ms 52.0 ms")
+    assert f"{result.approved - 30:,} 1,234" in table
+    for ways in ({}, {"card": result.ways["card"]}):
+        assert "Ways of paying" not in read_page(replace(result, ways=ways), tmp_path / "one").text
+
+
+def test_a_result_from_before_there_were_ways_is_read(tmp_path: Path) -> None:
+    report.write(market_day(), tmp_path)
+    file = tmp_path / "result.json"
+    content = json.loads(file.read_text())
+    del content["ways"]
+    file.write_text(json.dumps(content))
+    assert report.load(file) == market_day()
 
 
 def test_books_that_disagree_are_said_first_and_shown_where_they_differ(tmp_path: Path) -> None:
