@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -52,6 +52,9 @@ class Configuration(BaseModel):
         The interface device's serial number, tag 9F1E, eight characters.
     offline : bool
         Take what a card approves by itself (e-cash), also while the link to the acquirer is down. Needs `fdda`.
+    revoked_certificates : tuple of str
+        Issuers' certificates that cards may not prove themselves by any more (EMV 4.4 Book 2, 5.1.2): registered
+        application provider, index of the authority's key and serial number, 18 hexadecimal digits each.
     fdda : bool
         Ask cards to prove offline that they are genuine (fDDA version 01).
     contactless_limit : int or None
@@ -124,6 +127,9 @@ class Configuration(BaseModel):
     serial: str = Field(default="00000001", pattern=r"^[ -~]{8}$")
     offline: bool = False
     fdda: bool = False
+    revoked_certificates: tuple[Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{18}$")], ...] = Field(
+        default=(), max_length=10_000
+    )
     contactless_limit: int | None = Field(default=None, ge=0)
     floor_limit: int = Field(default=0, ge=0)
     offline_limit: int = Field(default=100, ge=1, le=10_000)

@@ -59,6 +59,10 @@ class Kernels:
             contactless_limit=configuration.contactless_limit,
             floor_limit=configuration.floor_limit,
         )
+        self._revoked = frozenset(
+            (bytes.fromhex(one[:10]), int(one[10:12], 16), bytes.fromhex(one[12:]))
+            for one in configuration.revoked_certificates
+        )
         self._shared: OfTerminal | None = None
         self._own: dict[str, OfTerminal] = {}
 
@@ -96,25 +100,26 @@ class Kernels:
         for parameter in store.scan(Parameter, "status", IN_FORCE, PARAMETER_LIMIT):
             of_terminals.setdefault(parameter.terminal_id, []).append(parameter)
         self._own = {
-            terminal_id: _kernels(_with_limits(self._configuration, parameters), ca_keys, is_hot)
+            terminal_id: self._kernels(_with_limits(self._configuration, parameters), ca_keys, is_hot)
             for terminal_id, parameters in of_terminals.items()
         }
-        self._shared = shared = _kernels(self._configuration, ca_keys, is_hot)
+        self._shared = shared = self._kernels(self._configuration, ca_keys, is_hot)
         return shared
 
-
-def _kernels(
-    configuration: KernelConfiguration,
-    ca_keys: dict[tuple[bytes, int], CaPublicKey],
-    is_hot: Callable[[str], bool] | None,
-) -> OfTerminal:
-    sale = Kernel(configuration, ca_keys, is_hot=is_hot)
-    online = replace(configuration, offline=False)
-    return OfTerminal(
-        sale,
-        Kernel(online, ca_keys, is_hot=is_hot) if configuration.offline else sale,
-        Kernel(replace(online, online_pin_always=True), ca_keys, is_hot=is_hot),
-    )
+    def _kernels(
+        self,
+        configuration: KernelConfiguration,
+        ca_keys: dict[tuple[bytes, int], CaPublicKey],
+        is_hot: Callable[[str], bool] | None,
+    ) -> OfTerminal:
+        revoked = self._revoked
+        sale = Kernel(configuration, ca_keys, revoked, is_hot)
+        online = replace(configuration, offline=False)
+        return OfTerminal(
+            sale,
+            Kernel(online, ca_keys, revoked, is_hot) if configuration.offline else sale,
+            Kernel(replace(online, online_pin_always=True), ca_keys, revoked, is_hot),
+        )
 
 
 def _stopped_cards(store: UnitOfWork) -> Callable[[str], bool] | None:

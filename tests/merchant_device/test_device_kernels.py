@@ -156,6 +156,23 @@ def test_without_the_authoritys_key_nothing_is_approved_offline(rows):
     assert bed.sales() == []
 
 
+@pytest.mark.parametrize(("serial", "is_offline"), [("000001", False), ("000002", True)])
+def test_a_revoked_certificate_proves_nothing(serial, is_offline):
+    ((rid, index),) = CA_KEYS
+    revoked = f"{rid.hex()}{index:02x}{serial}"
+    card = CashCard()
+    bed = cash_bed(card, configuration=OFFLINE.model_copy(update={"revoked_certificates": (revoked,)}))
+    receipt = bed.ask("sale", amount=1250)
+    assert (receipt["outcome"] == "approved" and receipt["offline"]) is is_offline
+    assert card.balance == (10_000 - 1250 if is_offline else 10_000)
+
+
+@pytest.mark.parametrize("entry", ["", "A00000033301", "A0000003330100000G", "A000000333010000011"])
+def test_a_malformed_revocation_is_refused(entry):
+    with pytest.raises(ValueError, match="revoked_certificates"):
+        Configuration(revoked_certificates=(entry,))
+
+
 def test_a_damaged_key_stops_the_process_from_starting_and_is_named():
     bed = Bed(configuration=OFFLINE)
     (key,) = keys()
