@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from merchant_device.configuration import Configuration
+from merchant_device.device_tables import BOUND, SecureElement
 from merchant_device.party import MerchantDevice
 from merchant_device.phone_rooms import all_rooms
 from merchant_device.readers import ApduLog, Reader, ReaderEndpoint, ReaderError, RecordingReader, open_reader
@@ -24,6 +25,7 @@ from merchant_device.tee.channel import Channel
 from merchant_device.tee.commands import CommandKind
 from merchant_device.tee.page_server import page_application
 from merchant_device.tee.screen import Screen
+from merchant_device.tee.watch import WATCH_SECONDS, Watch, own_probes
 from network.attestation.monitoring_link import MONITORING_FRAMING
 from network.framing import TERMINAL_FRAMING
 from network.live import LiveRuntime, run_loop
@@ -252,9 +254,11 @@ async def _serve(
     await channel.listen(settings.channel)
     links.connect_installed()
     orphaned = loop.create_task(end_with_parent(end))
+    watching = loop.create_task(_keep_watch(runtime))
     log.info("serving", party=party.name, channel=str(settings.channel), screen=str(address))
     code = await ended
     orphaned.cancel()
+    watching.cancel()
     log.info("stopping", party=party.name)
     screen.close()
     await channel.close()
@@ -263,6 +267,27 @@ async def _serve(
     await loop.run_in_executor(None, links.close)
     await loop.run_in_executor(None, page.stop)
     return code
+
+
+async def _keep_watch(runtime: LiveRuntime) -> None:
+    """Tell the party what is wrong with its own process; that wipes the keys of every device that has any."""
+    watch = Watch(own_probes())
+    devices = runtime.store.tables[SecureElement]
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        signals = watch.look()
+        if not signals:
+            continue
+        log.warning("tamper signals", signals=signals)
+        with runtime.store.read() as connection:
+            bound = connection.execute(sa.select(devices.c.device_id).where(devices.c.status == BOUND)).scalars().all()
+        for device_id in bound:
+            runtime.command("signal", {"device": device_id, "signals": list(signals)}, _told)
+
+
+def _told(answer: Json | CommandError) -> None:
+    if isinstance(answer, CommandError):
+        log.warning("tamper signals were not taken", reason=str(answer))
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, reply: Callable[[bytes], None], answer: bytes) -> None:

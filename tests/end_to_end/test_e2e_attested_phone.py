@@ -6,6 +6,7 @@ import json
 import signal
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -329,6 +330,38 @@ def test_an_app_that_reports_a_debugger(network: RunningNetwork) -> None:
         assert (receipt.outcome, receipt.offline) == ("approved", True)
     agree(network, before, 300)
     assert attestations(network)[done:] == [("alarm", False), ("bind", True), ("transaction", True)]
+
+
+TRACER = """
+import ctypes, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+print(libc.ptrace(0x4206, int(sys.argv[1]), 0, 0), flush=True)  # PTRACE_SEIZE: attach and let it run
+time.sleep(60)
+"""
+
+
+def test_a_debugger_that_is_attached_is_noticed(network: RunningNetwork) -> None:
+    """Nobody reports it: the trusted side sees it by itself, wipes its keys and tells the acquirer."""
+    with card_in_field(network.folder, DEBIT) as reader, attested_phone(network, reader) as side:
+        with Phone.start(side.channel, side.terminal_id) as phone:
+            wait_for(phone, "signed_on")
+            tracer = subprocess.Popen(
+                [sys.executable, "-c", TRACER, str(side.process.pid)], stdout=subprocess.PIPE, text=True
+            )
+            try:
+                assert tracer.stdout is not None
+                assert tracer.stdout.readline() == "0\n"
+                wait_until(lambda: any(state.status == "wiped" for state in phone.status()))
+            finally:
+                tracer.kill()
+                tracer.wait()
+            assert phone.collect(888).reason == "the phone's keys were wiped"
+        wait_until(lambda: at_acquirer(network)["status"] == "suspended")
+    assert "debugger" in at_acquirer(network)["reason"]
+    assert fourparty(network, "device", "--rebind").returncode == 0
+    receipt, _ = tap(network, DEBIT, "1.00")
+    assert receipt["outcome"] == "approved"
 
 
 def test_a_phone_that_is_suspended_is_refused(network: RunningNetwork) -> None:
