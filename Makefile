@@ -28,11 +28,12 @@ setup: .venv/ready
 run: setup
 	@$(BIN)/fourparty run street_market --live --duration 30s
 
-test: setup
-	@$(BIN)/python -m pytest
+# what starts services has the machine to itself
+test: test-fast
+	@$(BIN)/python -m pytest -m "live or slow"
 
 test-fast: setup
-	@$(BIN)/python -m pytest -m "not live and not slow"
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not live and not slow"
 
 lint: setup
 	@$(BIN)/ruff check .
