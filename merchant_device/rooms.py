@@ -10,6 +10,7 @@ that the turn was not committed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -92,7 +93,7 @@ class Room:
         """Forget what is remembered of the last turn."""
 
 
-class Way(Room):
+class Way(Room, ABC):
     """A way of paying that a sale offers.
 
     It begins when the line is free and ends with `code_read` or `refuse` of `merchant_device.payments.Payments`, or
@@ -102,17 +103,17 @@ class Way(Room):
 
     name: str = ""
 
+    @abstractmethod
     def begin(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
         """Offer it: the phone is signed on and attested, and the line is free."""
-        raise NotImplementedError
 
+    @abstractmethod
     def timed_out(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
         """The time given to the payer (`Terminal.wait`) is over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, turn: Turn, terminal: Terminal, phone: Phone, reason: str) -> None:
         """Stop offering it; the sale ends at once, or when it is certain that nobody has paid."""
-        raise NotImplementedError
 
 
 class Trust(Protocol):

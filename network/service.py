@@ -66,8 +66,8 @@ class Address(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
-class ServiceSettings(BaseSettings):
-    """What every service's process needs to know.
+class ProcessSettings(BaseSettings):
+    """What every process that runs a party needs to know.
 
     Attributes
     ----------
@@ -75,28 +75,15 @@ class ServiceSettings(BaseSettings):
         SQLAlchemy URL of the party's own database.
     storage_key_file : Path
         Hex file with the security module's storage key.
-    operator_token_file : Path
-        The bearer token that REST callers must show.
-    api : str
-        Address of the REST interface.
+    log_level : str
+        ``debug``, ``info``, ``warning`` or ``error``.
     """
 
     model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
 
     database: str
     storage_key_file: Path
-    operator_token_file: Path
-    api: str
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
-
-    @field_validator("api")
-    @classmethod
-    def _is_address(cls, text: str) -> str:
-        try:
-            Address.parse(text)
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from error
-        return text
 
     @classmethod
     def settings_customise_sources(
@@ -111,7 +98,31 @@ class ServiceSettings(BaseSettings):
         return env_settings, init_settings
 
 
-S = TypeVar("S", bound=BaseSettings)
+class ServiceSettings(ProcessSettings):
+    """What every service's process needs to know besides.
+
+    Attributes
+    ----------
+    operator_token_file : Path
+        The bearer token that REST callers must show.
+    api : str
+        Address of the REST interface.
+    """
+
+    operator_token_file: Path
+    api: str
+
+    @field_validator("api")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        try:
+            Address.parse(text)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+
+S = TypeVar("S", bound=ProcessSettings)
 
 
 def load_settings(settings: type[S], path: Path) -> S:

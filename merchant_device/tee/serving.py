@@ -7,12 +7,10 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import SystemRandom
-from typing import Annotated
 
 import sqlalchemy as sa
 import structlog
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from merchant_device.configuration import Configuration
 from merchant_device.device_tables import BOUND, SecureElement
@@ -34,6 +32,7 @@ from network.rest import RestThread
 from network.service import (
     Address,
     ConfigurationError,
+    ProcessSettings,
     bind,
     configure_logging,
     end_with_parent,
@@ -46,15 +45,11 @@ from network.store import Store, StoreError
 log = structlog.get_logger(__name__)
 
 
-class TrustedSideSettings(BaseSettings):
+class TrustedSideSettings(ProcessSettings):
     """Settings of a phone's trusted side.
 
     Attributes
     ----------
-    database : str
-        SQLAlchemy URL of the phone's own database.
-    storage_key_file : Path
-        Hex file with the secure element's storage key.
     channel : Path
         The socket of the command channel.
     screen : str
@@ -78,10 +73,6 @@ class TrustedSideSettings(BaseSettings):
     party : Configuration
     """
 
-    model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
-
-    database: str
-    storage_key_file: Path
     channel: Path
     screen: str
     screen_token_file: Path
@@ -93,19 +84,6 @@ class TrustedSideSettings(BaseSettings):
     camera: Path | None = None
     camera_seconds: float = Field(default=30.0, gt=0, le=600)
     party: Configuration = Configuration()
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, whose content comes as the initial values."""
-        return env_settings, init_settings
 
 
 class PhoneLinks:
