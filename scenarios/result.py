@@ -49,7 +49,22 @@ class Books:
 
 @dataclass(frozen=True)
 class Interval:
-    """A slice of the run: when it began (seconds of the run), what ended in it, and its latency."""
+    """A slice of the run: when it began (seconds of the run), what ended in it, and its latency.
+
+    Attributes
+    ----------
+    due : int
+        Payments that were due in it, whether they have ended or not; zero where nobody planned them.
+    codes : dict
+        Response codes (DE39) to how many payments ended with them, 00 among them.
+    reversals, timeouts, stand_in : int
+        Reversals that began in it, payments that nobody answered in time, and payments that the switch answered for
+        the issuer.
+    lag : Summary or None
+        How late the generators were, in microseconds from a payment's due time to its sending.
+    heat : dict
+        Lower bound of a class of latencies, in microseconds (as text, since JSON's keys are), to its payments.
+    """
 
     start: float
     length: float
@@ -58,6 +73,13 @@ class Interval:
     declined: int
     failed: int
     latency: Summary
+    due: int = 0
+    codes: dict[str, int] = field(default_factory=dict)
+    reversals: int = 0
+    timeouts: int = 0
+    stand_in: int = 0
+    lag: Summary | None = None
+    heat: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,117 @@ class WayFigures:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """A service-level objective and whether it was met.
+
+    Attributes
+    ----------
+    text : str
+        As it was given, such as ``p99<200ms``.
+    metric : str
+        What it is about, such as ``p99``.
+    limit : float
+        In the metric's unit: microseconds of latencies, a part of one of shares, payments a second of rates.
+    actual : float or None
+        What was measured; None where nothing was, and then it is not met.
+    """
+
+    text: str
+    metric: str
+    limit: float
+    actual: float | None
+    met: bool
+
+
+@dataclass(frozen=True)
+class Load:
+    """How payments were generated, and whether the generators did what they were told.
+
+    Attributes
+    ----------
+    mode : str
+        ``open``: payments are due at times that do not depend on the answers; ``closed``: each terminal pays again
+        when it has its answer.
+    shape : str
+        For people: ``constant 300/s``, ``step 100/s, 200/s, 300/s``, ``32 terminals``.
+    rate : float
+        Payments a second that were due on average in the time that counts; zero in closed loop.
+    terminals, generators : int
+        Terminals that took payments and processes that hosted them.
+    warm_up : float
+        Seconds at the beginning that do not count.
+    due, sent : int
+        Payments that were due in the time that counts, and those of them that were sent.
+    lag : Summary
+        Microseconds from a payment's due time to its sending.
+    service : Summary
+        Microseconds from a payment's sending to its end: what a closed loop would have called its latency.
+    valid : bool
+        The generators kept up.
+    problems : list of str
+        Why the run is not valid.
+    """
+
+    mode: str
+    shape: str
+    rate: float
+    terminals: int
+    generators: int
+    warm_up: float
+    due: int
+    sent: int
+    lag: Summary
+    service: Summary
+    valid: bool
+    problems: list[str]
+
+
+@dataclass(frozen=True)
+class FaultWindow:
+    """A time in which something was broken on purpose, in seconds of the run."""
+
+    start: float
+    end: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of a payment's way, in the order in which it is passed: a party's work or what is between two parties.
+
+    `name` is such as ``acquirer: request`` or ``acquirer -> switch``; its latency comes from sampled payments.
+    """
+
+    name: str
+    latency: Summary
+
+
+@dataclass(frozen=True)
+class TraceLine:
+    """A message of a traced payment: `at` in seconds since the payment's first, its description masked."""
+
+    at: float
+    hop: str
+    mti: str
+    length: int
+    description: str
+
+
+@dataclass(frozen=True)
+class ErrorSample:
+    """A kind of error, how often it happened, and one payment that ended so, message by message.
+
+    `kind` is such as ``declined 91`` or ``no answer``; `first_at` in seconds of the run; `trace` is empty where no
+    message of the payment was still remembered.
+    """
+
+    kind: str
+    count: int
+    first_at: float
+    trace: list[TraceLine]
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of one run of a scenario. Times in seconds, latencies in microseconds, amounts in fen.
 
@@ -78,6 +211,11 @@ class Result:
     party to the end of the turn that decided it (several messages a payment). `environment` tells phones, command and
     version, of live runs machine and clock too: the result of a virtual run depends on nothing but the scenario, its
     settings and the seed. `ways` holds those of `WAYS` that somebody paid in.
+
+    Of a load run `load` tells how payments were generated, and everything counts only what was due after the warm-up.
+    `histograms` are HdrHistograms (version 2, compressed, base64) of microseconds by name: ``response`` from when a
+    payment was due, ``service`` from when it was sent, ``lag`` between the two. `timeouts` are payments that nobody
+    answered in time, `stand_in` those that the switch answered for the issuer.
     """
 
     scenario: str
@@ -100,6 +238,14 @@ class Result:
     books: Books
     environment: dict[str, str] = field(default_factory=dict)
     ways: dict[str, WayFigures] = field(default_factory=dict)
+    load: Load | None = None
+    thresholds: list[Threshold] = field(default_factory=list)
+    histograms: dict[str, str] = field(default_factory=dict)
+    legs: list[Leg] = field(default_factory=list)
+    errors: list[ErrorSample] = field(default_factory=list)
+    faults: list[FaultWindow] = field(default_factory=list)
+    timeouts: int = 0
+    stand_in: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from scenarios.result import Result
@@ -88,6 +89,10 @@ def _value(value: object, kind: object, at: str) -> object:
     if get_origin(kind) is dict:
         _, member = get_args(kind)
         return {key: _value(item, member, f"{at}.{key}") for key, item in _object(value, at).items()}
+    if isinstance(kind, UnionType):
+        # the only unions of a result are of one type and None
+        (member,) = (one for one in get_args(kind) if one is not NoneType)
+        return None if value is None else _value(value, member, at)
     if kind is float and type(value) in (int, float):
         try:
             number = float(cast(float, value))
