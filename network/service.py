@@ -23,9 +23,10 @@ import structlog
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from network.connections import allow_many_connections
 from network.framing import Framing
 from network.keys import SecurityModule, SecurityModuleError
-from network.live import LiveRuntime, allow_many_connections, run_loop
+from network.live import LiveRuntime, run_loop
 from network.party import Party, calm_collector
 from network.rest import RestThread, Routes, Service, application
 from network.store import Row, Store, StoreError

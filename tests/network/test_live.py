@@ -17,7 +17,7 @@ import structlog
 from structlog.testing import capture_logs
 from tiny_parties import TABLES, Echo, Note
 
-from network import live
+from network import connections, live
 from network.framing import MAX_BODY, MEMBER_FRAMING, TERMINAL_FRAMING, Framing
 from network.live import LiveRuntime, run_loop
 from network.party import CommandError, LinkChange
@@ -72,7 +72,7 @@ class Bed:
 
     async def listen(self, framing: Framing = TERMINAL_FRAMING) -> None:
         await self.runtime.listen("peer", "127.0.0.1", 0, framing)
-        self.port = self.runtime._servers[-1].sockets[0].getsockname()[1]
+        self.port = self.runtime.addresses[-1][1]
 
     async def client(self, framing: Framing = TERMINAL_FRAMING, *, small: bool = False) -> Client:
         """A connection to the party; a `small` one has next to no receive buffer and does not read by itself."""
@@ -183,7 +183,7 @@ def test_byte_by_byte(run: Run, framing: Framing) -> None:
 
 
 def test_half_a_frame_is_closed_and_a_whole_one_is_not(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "HALF_FRAME_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "HALF_FRAME_SECONDS", 0.2)
 
     async def main() -> None:
         async with echo_bed() as bed:
@@ -233,7 +233,7 @@ def test_junk_closes_its_connection_and_the_others_go_on(run: Run, framing: Fram
 
 
 def test_a_reader_that_does_not_read_is_dropped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "UNSENT_LIMIT", 100_000)
+    monkeypatch.setattr(connections, "UNSENT_LIMIT", 100_000)
 
     async def main() -> None:
         async with echo_bed() as bed:
@@ -258,13 +258,13 @@ def test_reading_stops_while_the_queue_is_full(run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(live, "QUEUE_LIMIT", 50)
     monkeypatch.setattr(live, "TURN_LIMIT", 10)
     paused: list[str] = []
-    pause = live._Connection.pause
+    pause = connections.Connection.pause
 
-    def noted(connection: live._Connection) -> None:
+    def noted(connection: connections.Connection) -> None:
         paused.append(connection.name)
         pause(connection)
 
-    monkeypatch.setattr(live._Connection, "pause", noted)
+    monkeypatch.setattr(connections.Connection, "pause", noted)
 
     async def main() -> None:
         async with echo_bed() as bed:
@@ -293,7 +293,7 @@ def test_reading_stops_while_the_queue_is_full(run: Run, monkeypatch: pytest.Mon
 
 
 def test_connections_beyond_the_limit_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "CONNECTION_LIMIT", 2)
+    monkeypatch.setattr(connections, "CONNECTION_LIMIT", 2)
 
     async def main() -> None:
         async with echo_bed() as bed:
@@ -404,8 +404,8 @@ async def server_at(
 def test_a_dialled_link_comes_up_and_again_after_the_server_went_away(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "RECONNECT_FIRST", 0.01)
-    monkeypatch.setattr(live, "RECONNECT_LONGEST", 0.05)
+    monkeypatch.setattr(connections, "RECONNECT_FIRST", 0.01)
+    monkeypatch.setattr(connections, "RECONNECT_LONGEST", 0.05)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -474,7 +474,7 @@ def test_stop_finishes_what_has_arrived(run: Run, monkeypatch: pytest.MonkeyPatc
 
 
 def test_stop_gives_peers_time_to_read_and_no_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "STOP_SECONDS", 0.3)
 
     async def main() -> None:
         async with echo_bed() as bed:

@@ -372,7 +372,7 @@ def test_messages_are_described_and_masked(rest: Rest) -> None:
 
 async def _listen(runtime: LiveRuntime) -> int:
     await runtime.listen("peer", "127.0.0.1", 0, MEMBER_FRAMING)
-    return int(runtime._servers[0].sockets[0].getsockname()[1])
+    return runtime.addresses[0][1]
 
 
 def test_the_token_is_in_no_repr(rest: Rest) -> None:
