@@ -28,9 +28,10 @@ setup: .venv/ready
 run: setup
 	@$(BIN)/fourparty run street_market --live --duration 30s
 
-# what starts services has the machine to itself
+# simulated networks share the cores; what starts services has the machine to itself
 test: test-fast
-	@$(BIN)/python -m pytest -m "live or slow"
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "slow and not live"
+	@$(BIN)/python -m pytest -m live
 
 test-fast: setup
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not live and not slow"
