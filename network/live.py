@@ -38,6 +38,7 @@ from network.party import (
     take_turn,
 )
 from network.store import Store, StoreError
+from network.turn_profile import TurnProfile, TurnSample
 
 QUEUE_LIMIT: Final = 20_000
 """Messages waiting for a turn; beyond it the links are not read."""
@@ -106,6 +107,7 @@ class LiveRuntime:
         self.turns = 0
         self.events = 0
         self.failures = 0
+        self.profile: TurnProfile | None = None
         self._now = now
         self._random = random
         self._failed = failed
@@ -183,6 +185,19 @@ class LiveRuntime:
                 future.set_result(result)
 
         self._loop.call_soon_threadsafe(self.command, name, arguments, answered)
+        return future
+
+    def profile_turns(self, on: bool) -> concurrent.futures.Future[list[TurnSample]]:
+        """Begin or end, from any thread, a profile of the turns; the future has what the last one took."""
+        future: concurrent.futures.Future[list[TurnSample]] = concurrent.futures.Future()
+
+        def switch() -> None:
+            last, self.profile = self.profile, TurnProfile(self._unit) if on else None
+            if last is not None:
+                last.close()
+            future.set_result(last.samples if last is not None else [])
+
+        self._loop.call_soon_threadsafe(switch)
         return future
 
     @property
@@ -263,6 +278,8 @@ class LiveRuntime:
             return
         self.turns += 1
         self.events += len(work)
+        if self.profile is not None:
+            self.profile.begin(work)
         try:
             failures = take_turn(self.party, now, self._random, self._unit, work, self._deliver)
         except StoreError as error:
@@ -280,6 +297,8 @@ class LiveRuntime:
             for arrival in arrivals:
                 record(int((end - arrival) * 1_000_000))
         self._resume_reading()
+        if self.profile is not None:
+            self.profile.end()
         if len(self._work):
             self._schedule()
         else:
@@ -311,6 +330,8 @@ class LiveRuntime:
         return work, arrivals
 
     def _deliver(self, turn: Turn) -> None:
+        if self.profile is not None:
+            self.profile.committed()
         for key, at in turn.timers:
             self._deadlines.set(key, at)
         outgoing: dict[LinkName, list[bytes]] = {}

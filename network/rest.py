@@ -28,6 +28,7 @@ from network.keys import SecurityModule
 from network.live import LiveRuntime, Traced
 from network.party import CommandError, Json, local_time
 from network.store import Store
+from network.turn_profile import samples_to_json
 
 COMMAND_SECONDS: Final = 90.0
 """How long a REST command may wait for its answer: longer than the longest message timeout."""
@@ -127,6 +128,12 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
         """Time from a message's arrival to the end of the turn that decided it, in microseconds."""
         counts = dict(service.runtime.service.counts)
         return {"counts": {str(us): times for us, times in counts.items()}}
+
+    @app.post("/turns", dependencies=operator)
+    async def turns(on: bool) -> list[dict[str, Any]]:
+        """Begin or end a profile of the party's turns; what the last one took, each in microseconds."""
+        taken = await asyncio.wrap_future(service.runtime.profile_turns(on))
+        return samples_to_json(taken)
 
     @app.get("/messages", dependencies=operator)
     async def messages(

@@ -286,6 +286,8 @@ class UnitOfWork:
         self._touched: set[type[Row]] = set()
         self.single_loads = 0
         """How often `find` had to query because `load` had not been asked: zero on a hot path."""
+        self.commits = 0
+        """How often something was written."""
 
     def load(self, row: type[R], column: str, keys: Iterable[Key]) -> Mapping[Key, R | None]:
         """Read the rows whose `column` (the key or a unique column) is one of `keys`, with one query.
@@ -394,6 +396,7 @@ class UnitOfWork:
             except Exception as error:
                 self._abandon()
                 raise self._translated(error) from error
+            self.commits += 1
         self._forget(everything=False)
 
     def rollback(self) -> None:

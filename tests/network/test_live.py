@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import json
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from network.framing import MAX_BODY, MEMBER_FRAMING, TERMINAL_FRAMING, Framing
 from network.live import LiveRuntime, run_loop
 from network.party import CommandError, LinkChange
 from network.store import Store, StoreError
+from network.turn_profile import samples_from_json, samples_to_json
 
 pytestmark = pytest.mark.live
 
@@ -530,6 +532,32 @@ def test_commands_from_another_thread(run: Run) -> None:
                 thread.start()
                 await asyncio.to_thread(thread.join, WAIT)
             assert results == [0, "boom failed: Undecidable", "not today", "waited"]
+
+    run(main)
+
+
+def test_a_profile_tells_what_turns_cost_while_it_is_on(run: Run) -> None:
+    async def main() -> None:
+        async with echo_bed() as bed:
+            client = await bed.client()
+            await bed.command("count")
+            assert await asyncio.wrap_future(bed.runtime.profile_turns(True)) == []
+            await bed.command("count")  # what the first turn was waited for is not known: it does not count
+            await asyncio.sleep(0.02)
+            await client.tell(*(f"{number}".encode() for number in range(200)))
+            await client.hear(200)
+            await bed.command("count")
+            samples = await asyncio.wrap_future(bed.runtime.profile_turns(False))
+            await bed.command("count")
+            assert await asyncio.wrap_future(bed.runtime.profile_turns(True)) == []
+            *told, counted = samples
+            assert sum(one.kinds.pop("peer") for one in told) == 200
+            assert not any(one.kinds for one in told)
+            assert all(one.wrote for one in told)
+            assert told[0].idle > 10_000
+            assert sum(one.deciding for one in told) > 500  # a note takes more than 2.5 us
+            assert (counted.kinds, counted.wrote) == ({"command count": 1}, False)
+            assert samples_from_json(json.loads(json.dumps(samples_to_json(samples)))) == samples
 
     run(main)
 
