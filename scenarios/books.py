@@ -1,4 +1,4 @@
-"""Whether the books of issuer, switch and acquirer say the same: the network's money, from three sides.
+"""Whether the books of issuers, switch and acquirer say the same: the network's money, from three sides.
 
 What issuers owe the network for approved sales, what the switch holds its issuers to and its acquirers due, what
 the acquirer has to receive and what it owes its merchants are one and the same amount.
@@ -7,11 +7,14 @@ the acquirer has to receive and what it owes its merchants are one and the same 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from network import ledger
 from network.store import Store
+from scenarios.members import issuers_among
 from scenarios.result import Books
+
+_NETWORK: Final = "settlement:network"
 
 
 class Account(NamedTuple):
@@ -42,13 +45,17 @@ def of_store(store: Store) -> PartyBooks:
 
 
 def compare(books: Mapping[str, PartyBooks], before: Mapping[str, PartyBooks] | None = None) -> Books:
-    """Set the books of ``issuer``, ``switch`` and ``acquirer`` side by side.
+    """Set the books of the issuers, ``switch`` and ``acquirer`` side by side.
+
+    Every issuer's own position is held against its member account at the switch, so that what one of them has too
+    much does not make good what another lacks.
 
     With `before`, the books when a run began, amounts and numbers are those of the run.
     Of transfers, the switch's and the issuer's numbers may differ where an issuer approved what the switch had
     given up: both directions are then posted at the issuer. Positions may not differ.
     """
     problems = [f"{party}: {one.error}" for party, one in books.items() if one.error]
+    problems += _issuers_apart(books)
     positions = _positions(books)
     if len(set(positions.values())) != 1:
         problems.append("the positions are not the same amount")
@@ -70,10 +77,13 @@ def compare(books: Mapping[str, PartyBooks], before: Mapping[str, PartyBooks] | 
 
 
 def _positions(books: Mapping[str, PartyBooks]) -> dict[str, int]:
-    issuer, switch, acquirer = (books[party].accounts for party in ("issuer", "switch", "acquirer"))
+    switch, acquirer = books["switch"].accounts, books["acquirer"].accounts
+    issuers = issuers_among(books)
     members = [account for account in switch if account.account_id.startswith("member:")]
     return {
-        "issuer: owed to the network": _owed(issuer, "settlement:network"),
+        f"{'issuers' if len(issuers) > 1 else 'issuer'}: owed to the network": sum(
+            _owed(books[one.party].accounts, _NETWORK) for one in issuers
+        ),
         "switch: due from issuers": sum(max(0, m.debits - m.credits) for m in members),
         "switch: due to acquirers": sum(max(0, m.credits - m.debits) for m in members),
         "acquirer: due from the network": -_owed(acquirer, "receivable:network"),
@@ -81,6 +91,19 @@ def _positions(books: Mapping[str, PartyBooks]) -> dict[str, int]:
             m.credits - m.debits for m in acquirer if m.account_id.startswith("merchant:")
         ),
     }
+
+
+def _issuers_apart(books: Mapping[str, PartyBooks]) -> Iterable[str]:
+    issuers = issuers_among(books)
+    if len(issuers) < 2:
+        return  # the positions of the whole network say it
+    for one in issuers:
+        owed, due = (
+            _owed(books[one.party].accounts, _NETWORK),
+            -_owed(books["switch"].accounts, f"member:{one.member_id}"),
+        )
+        if owed != due:
+            yield f"{one.party}: owes the network {owed} fen, the switch says {due}"
 
 
 def _owed(accounts: Iterable[Account], account_id: str) -> int:

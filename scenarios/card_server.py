@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from random import SystemRandom
 from typing import Final, NamedTuple
 
 from rich.console import Console
@@ -326,10 +325,10 @@ def card_of_wallet(folder: Path, number: int) -> Card:
         raise ConfigurationError(f"--card: the wallet has {len(held)} cards, 0 to {len(held) - 1}")
     card = held[number]
     file = folder / "chips" / f"{card.name}.json"
-    seen = RunningNetwork(folder).get("issuer", f"/cards/{card.pan}")["highest_atc"] or 0
+    seen = RunningNetwork(folder).get(card.issuer, f"/cards/{card.pan}")["highest_atc"] or 0
     state = read_state(file) or ChipState(0, card.cash)
     card = replace(card, atc=max(seen, state.atc), cash=state.cash)
-    in_hand = demo_cards.hold(card, demo_cards.chips(SystemRandom(), bytes.fromhex(card.imk_ac)))
+    in_hand = demo_cards.hold(card, demo_cards.chips_for([card]))
     if not isinstance(in_hand.chip, ChipCard | MultiApplicationCard):
         raise ConfigurationError(f"--card: {card.name} is no chip card")
     return replace(in_hand, chip=KeptChip(in_hand.chip, file))

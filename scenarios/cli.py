@@ -39,6 +39,9 @@ DEFAULT_FOLDER = Path("runs/network")
 DEFAULT_BASE_PORT = 7000
 
 Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder of the network.", file_okay=False)]
+Issuers = Annotated[
+    int | None, typer.Option(min=1, max=2, help="How many issuers the network has, each with a BIN of its own (1).")
+]
 CardNumber = Annotated[int, typer.Option("--card", min=0, metavar="N", help="Place of the card in DIR's wallet.")]
 Camera = Annotated[Path, typer.Option("--camera", metavar="FILE", help="Picture that the phone's camera sees.")]
 
@@ -58,6 +61,7 @@ def up(
     base_port: Annotated[int, typer.Option(min=1024, max=65500, help="First of the ports it listens on.")] = (
         DEFAULT_BASE_PORT
     ),
+    issuers: Issuers = None,
 ) -> None:
     """Start issuer, switch, acquirer and the phones' service on 127.0.0.1 and stay up until stopped.
 
@@ -66,7 +70,7 @@ def up(
     """
     from scenarios.embedded import stay_up
 
-    raise typer.Exit(stay_up(directory, base_port))
+    raise typer.Exit(stay_up(directory, base_port, issuers))
 
 
 @app.command(epilog="Example: fourparty serve issuer --config runs/network/issuer.toml")
@@ -317,6 +321,7 @@ def run(
         Path | None, typer.Option("--dir", metavar="DIR", help="Use the running network of DIR (live only).")
     ] = None,
     phones: Annotated[int | None, typer.Option(min=1, max=5000, help="How many phones take part.")] = None,
+    issuers: Issuers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a scenario and report on it.
@@ -333,6 +338,7 @@ def run(
         report_to=report,
         directory=directory,
         phones=phones,
+        issuers=issuers,
         as_json=as_json,
     )
     raise typer.Exit(code)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from random import SystemRandom
 from typing import Annotated, Any, Final
 
 import fastapi
@@ -61,7 +60,7 @@ def routes_for(wallet: Path) -> Routes:
     @cache
     def cards() -> tuple[list[demo_cards.DemoCard], demo_cards.Chips]:
         held = read_wallet(wallet)
-        return held, demo_cards.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
+        return held, demo_cards.chips_for(held)
 
     def routes(service: Service) -> fastapi.APIRouter:
         router = fastapi.APIRouter(dependencies=[fastapi.Depends(service.operator)])
@@ -122,7 +121,7 @@ def pay_once(folder: Path, amount: Money, pin: str | None, *, as_json: bool) -> 
     network = RunningNetwork(folder)
     card = read_wallet(folder / "wallet.json")[CARD]
     # the counter's chip goes on counting where the issuer has seen it last
-    atc = network.get("issuer", f"/cards/{card.pan}")["highest_atc"] or 0
+    atc = network.get(card.issuer, f"/cards/{card.pan}")["highest_atc"] or 0
     since = real_now()
     payment: dict[str, Json] = {"amount": amount.fen, "atc": atc}
     if pin is not None:

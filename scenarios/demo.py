@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -38,15 +39,12 @@ from merchant_device.phone_rooms import all_rooms
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.party import SECOND, Instant, Json, Party, local_time
 from network.store import Row, Store, UnitOfWork
-from scenarios.demo_cards import BIN, KEY_SET, Chips, DemoCard, chips, found, issue, issue_product
+from scenarios.demo_cards import KEY_SET, Bank, Chips, DemoCard, chips, found, issue, issue_product
+from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
 from scenarios.stage import Cast
 from switch import membership
 from switch.configuration import Configuration as SwitchConfiguration
 from switch.party import Switch
-
-SWITCH_ID: Final = "00010000"
-ISSUER_ID: Final = "03090000"
-ACQUIRER_ID: Final = "48020000"
 
 MODEL: Final = "FP-1"
 OLD_MODEL: Final = "FP-0"
@@ -179,7 +177,10 @@ def manufacture(store: Store, module: SecurityModule, seed: bytes, now: Instant,
 
 
 def configurations(
-    timeouts: Timeouts, maker_root: bytes | None = None, till: Mapping[str, Json] | None = None
+    timeouts: Timeouts,
+    maker_root: bytes | None = None,
+    till: Mapping[str, Json] | None = None,
+    issuers: int = 1,
 ) -> dict[str, Any]:
     """The parties' configurations in the demo network.
 
@@ -189,6 +190,8 @@ def configurations(
         Public key of the maker whose phones the acquirer takes.
     till
         What of the phones' configuration is otherwise than usual.
+    issuers
+        How many issuers there are.
     """
     trust: dict[str, Any] = {}
     if maker_root is not None:
@@ -211,7 +214,10 @@ def configurations(
         "attestation_margin": ATTESTATION_WINDOW - ATTESTATION_SECONDS,
     }
     return {
-        "issuer": IssuerConfiguration(issuer_id=ISSUER_ID, switch_id=SWITCH_ID),
+        **{
+            one.party: IssuerConfiguration(name=one.party, issuer_id=one.member_id, switch_id=SWITCH_ID)
+            for one in ISSUERS[:issuers]
+        },
         "switch": SwitchConfiguration(
             switch_id=SWITCH_ID, issuer_timeout=timeouts.issuer, advice_retry=timeouts.advice_retry
         ),
@@ -233,15 +239,15 @@ def configurations(
     }
 
 
-def build(random: Random, timeouts: Timeouts, cast: Cast | None = None) -> dict[str, Blueprint]:
-    """The four parties for a world in one process, each with a security module of its own."""
+def build(random: Random, timeouts: Timeouts, cast: Cast | None = None, issuers: int = 1) -> dict[str, Blueprint]:
+    """The parties for a world in one process, each with a security module of its own."""
     cast = cast or Cast()
     root = maker(VIRTUAL_MAKER).root_public_key if cast.devices else None
-    settings = configurations(timeouts, root, cast.till)
+    settings = configurations(timeouts, root, cast.till, issuers)
     modules = {name: SecurityModule(random.randbytes(32), random) for name in settings}
     rooms = all_rooms() if cast.devices else ()
     makers: dict[str, Callable[[], Party]] = {
-        "issuer": lambda: Issuer(settings["issuer"], modules["issuer"]),
+        **{one.party: partial(Issuer, settings[one.party], modules[one.party]) for one in ISSUERS[:issuers]},
         "switch": lambda: Switch(settings["switch"], modules["switch"]),
         "acquirer": lambda: Acquirer(settings["acquirer"], modules["acquirer"]),
         "merchant_device": lambda: MerchantDevice(settings["merchant_device"], modules["merchant_device"], rooms),
@@ -250,7 +256,7 @@ def build(random: Random, timeouts: Timeouts, cast: Cast | None = None) -> dict[
 
 
 ROWS: Final[Mapping[str, Sequence[type[Row]]]] = {
-    "issuer": issuer.tables.TABLES,
+    **{one.party: issuer.tables.TABLES for one in ISSUERS},
     "switch": switch.tables.TABLES,
     "acquirer": acquirer.tables.TABLES,
     "merchant_device": merchant_device.tables.TABLES,
@@ -272,6 +278,8 @@ def seed(
 
     Parameters
     ----------
+    parties, stores
+        By party; there are as many issuers as are among them, and cards come from each in turn.
     phones, free_terminals
         Terminals that the device's store has, and further ones that only the acquirer knows.
     cards
@@ -280,8 +288,9 @@ def seed(
         Further cards in the wallet, by the names of their products.
     """
     modules = {name: party.module if isinstance(party, Blueprint) else party for name, party in parties.items()}
-    zones = {ISSUER_ID: random.randbytes(16), ACQUIRER_ID: random.randbytes(16)}
-    imk = random.randbytes(16)
+    issuers = issuers_among(modules)
+    zones = {member_id: random.randbytes(16) for member_id in (*(one.member_id for one in issuers), ACQUIRER_ID)}
+    imks = {one.party: random.randbytes(16) for one in issuers}
     units = {name: store.unit_of_work() for name, store in stores.items()}
 
     def key(party: str, clear: bytes, usage: KeyUsage, label: str) -> KeyHandle:
@@ -291,10 +300,11 @@ def seed(
         return key(party, clear, KeyUsage.KEY_ENCRYPTION, label)
 
     unit = units["switch"]
-    for member_id, name in ((ISSUER_ID, "Demo Bank"), (ACQUIRER_ID, "Demo Acquiring")):
+    for member_id, name in (*((one.member_id, one.name) for one in issuers), (ACQUIRER_ID, "Demo Acquiring")):
         zone_key = master_key("switch", zones[member_id], f"zone {member_id}")
         membership.add_member(unit, modules["switch"], member_id=member_id, name=name, master_key=zone_key, now=now)
-    membership.add_route(unit, prefix=BIN, member_id=ISSUER_ID, now=now)
+    for one in issuers:
+        membership.add_route(unit, prefix=one.bin, member_id=one.member_id, now=now)
     unit.commit()
 
     enrolment.join_network(
@@ -306,31 +316,39 @@ def seed(
     )
     terminals = _seed_terminals(units, modules, random, now, phones, free_terminals)
 
-    unit = units["issuer"]
-    installation.install(unit, modules["issuer"])
-    zone_key = master_key("issuer", zones[ISSUER_ID], "zone")
-    installation.join_network(unit, modules["issuer"], switch_id=SWITCH_ID, master_key=zone_key, now=now)
-    master = KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM
-    personalisation.add_key_set(unit, modules["issuer"], KEY_SET, imk_ac=key("issuer", imk, master, "demo AC"))
+    banks = []
+    for one in issuers:
+        bank = Bank(one, units[one.party], modules[one.party], imks[one.party])
+        installation.install(bank.unit, bank.module)
+        zone_key = master_key(one.party, zones[one.member_id], "zone")
+        installation.join_network(bank.unit, bank.module, switch_id=SWITCH_ID, master_key=zone_key, now=now)
+        imk_ac = key(one.party, bank.imk, KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM, "demo AC")
+        personalisation.add_key_set(bank.unit, bank.module, KEY_SET, imk_ac=imk_ac)
+        banks.append(bank)
+
+    def bank_of(number: int) -> Bank:
+        return banks[number % len(banks)]
+
     published, wallet = [], []
     for number in range(PUBLISHED_CARDS):
         balance = POOR_BALANCE if number == PUBLISHED_CARDS - 1 else PUBLISHED_BALANCE
-        published.append(issue(unit, modules["issuer"], random, now, f"card-{number + 1:03d}", balance, imk))
+        published.append(issue(bank_of(number), random, now, f"card-{number + 1:03d}", balance))
     for number in range(cards):
         fate = DISTINGUISHED.get(number % 100, "active")
         balance = POOR_BALANCE if fate == "poor" else random.randrange(20_000_000, 90_000_000)
         status = fate if fate in issuer.tables.CARD_STATUSES else issuer.tables.ACTIVE
         name = f"shopper-{number + 1:04d}"
-        wallet.append(issue(unit, modules["issuer"], random, now, name, balance, imk, status))
+        wallet.append(issue(bank_of(number), random, now, name, balance, status))
     if products:
-        authority = found(modules["switch"], modules["issuer"], unit, now)
-        for number, product in enumerate(products, 1):
-            name = f"{product.replace('_', '-')}-{number:02d}"
-            wallet.append(issue_product(unit, modules["issuer"], random, now, name, product, imk, authority))
+        authority = found(modules["switch"], banks, now)
+        for number, product in enumerate(products):
+            name = f"{product.replace('_', '-')}-{number + 1:02d}"
+            wallet.append(issue_product(bank_of(number), random, now, name, product, authority))
         set_ca_key(units["acquirer"], authority.authority.public_key.build(), now)
         units["acquirer"].commit()
-    unit.commit()
-    return DemoData(terminals, published, wallet, chips(random, imk))
+    for bank in banks:
+        bank.unit.commit()
+    return DemoData(terminals, published, wallet, chips(random, imks))
 
 
 def iso_time(instant: Instant) -> str:
@@ -339,10 +357,10 @@ def iso_time(instant: Instant) -> str:
 
 
 _PENDING: Final[Mapping[str, Sequence[tuple[type[Row], Mapping[str, str]]]]] = {
-    "issuer": ((issuer.token_tables.Question, {"status": "pending"}),),
+    **{one.party: ((issuer.token_tables.Question, {"status": "pending"}),) for one in ISSUERS},
     "switch": (
         (switch.tables.Transaction, {"status": "pending"}),
-        (switch.tables.Advice, {"pending_for": ISSUER_ID}),
+        *((switch.tables.Advice, {"pending_for": one.member_id}) for one in ISSUERS),
         (switch.tables.Claim, {"status": "pending"}),
     ),
     "acquirer": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from random import Random, SystemRandom
 from typing import Any, Final
@@ -18,9 +18,9 @@ from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.ledger import Money
 from network.party import Instant, Json, local_time
 from network.store import UnitOfWork
+from scenarios.members import DemoIssuer
 from scenarios.stage import Card
 
-BIN: Final = "622848"
 KEY_SET: Final = "demo"
 
 CA_INDEX: Final = 0x81
@@ -46,6 +46,8 @@ class DemoCard:
         Storage key of the chip that holds the card's private keys, hexadecimal.
     cash : int or None
         Fen of electronic cash on it.
+    issuer : str
+        The party that issued it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class DemoCard:
     written: list[Mapping[str, Json]] = field(repr=False, default_factory=list)
     chip_key: str = field(repr=False, default="")
     cash: int | None = None
+    issuer: str = "issuer"
 
     def published(self) -> dict[str, Any]:
         """As ``network.json`` has it: what an outside client needs to be a card of its own."""
@@ -75,23 +78,31 @@ class Chips:
     """Where the keys of virtual chips live: a security module of their own, as each real chip is one."""
 
     module: SecurityModule
-    imk_ac: KeyHandle
+    imks: Mapping[str, KeyHandle]
 
 
-def chips(random: Random, imk_ac: bytes, storage_key: bytes | None = None) -> Chips:
-    """A place for virtual chips, whose keys come from the issuer's master key."""
+def chips(random: Random, imks: Mapping[str, bytes], storage_key: bytes | None = None) -> Chips:
+    """A place for virtual chips, whose keys come from their issuers' master keys, here by the issuers' parties."""
     module = SecurityModule(storage_key or random.randbytes(32), random)
     usage = KeyUsage.ISSUER_MASTER_APPLICATION_CRYPTOGRAM
-    return Chips(module, module.import_clear(usage, Algorithm.TDES_DOUBLE, imk_ac, "demo AC"))
+    handles = {
+        party: module.import_clear(usage, Algorithm.TDES_DOUBLE, imk, f"demo AC {party}") for party, imk in imks.items()
+    }
+    return Chips(module, handles)
+
+
+def chips_for(cards: Iterable[DemoCard]) -> Chips:
+    """A place for the chips of these cards."""
+    return chips(SystemRandom(), {card.issuer: bytes.fromhex(card.imk_ac) for card in cards})
 
 
 def hold(card: DemoCard, place: Chips) -> Card:
     """A demo card in somebody's hand: a chip that answers, and the PIN its holder knows."""
     if card.written:
-        own = chips(SystemRandom(), bytes.fromhex(card.imk_ac), bytes.fromhex(card.chip_key))
+        own = chips(SystemRandom(), {card.issuer: bytes.fromhex(card.imk_ac)}, bytes.fromhex(card.chip_key))
         written = [Personalisation.from_json(one) for one in card.written]
-        chip = card_profiles.make_card(written, own.module, own.imk_ac, atc=card.atc, balance=card.cash)
-        return Card(chip, card.pin, card.name, card.pan)
+        chip = card_profiles.make_card(written, own.module, own.imks[card.issuer], atc=card.atc, balance=card.cash)
+        return Card(chip, card.pin, card.name, card.pan, card.issuer)
     issued = IssuedCard(
         pan=card.pan,
         sequence=card.sequence,
@@ -104,9 +115,9 @@ def hold(card: DemoCard, place: Chips) -> Card:
         pan_index="",
     )
     debit = personalisation.make_chip(
-        personalisation.chip_personalisation(issued), place.module, place.imk_ac, card.atc
+        personalisation.chip_personalisation(issued), place.module, place.imks[card.issuer], card.atc
     )
-    return Card(debit, card.pin, card.name, card.pan)
+    return Card(debit, card.pin, card.name, card.pan, card.issuer)
 
 
 def at_counter(card: DemoCard, atc: int) -> DemoCard:
@@ -114,19 +125,28 @@ def at_counter(card: DemoCard, atc: int) -> DemoCard:
     return replace(card, atc=atc)
 
 
+@dataclass(frozen=True)
+class Bank:
+    """An issuer that issues cards: the unit of work that they are written with is committed by the caller.
+
+    Attributes
+    ----------
+    imk : bytes
+        Its master key for cryptograms, in clear.
+    """
+
+    issuer: DemoIssuer
+    unit: UnitOfWork
+    module: SecurityModule
+    imk: bytes = field(repr=False)
+
+
 def issue(
-    unit: UnitOfWork,
-    module: SecurityModule,
-    random: Random,
-    now: Instant,
-    name: str,
-    balance: int,
-    imk: bytes,
-    status: str = issuer.tables.ACTIVE,
+    bank: Bank, random: Random, now: Instant, name: str, balance: int, status: str = issuer.tables.ACTIVE
 ) -> DemoCard:
-    """A plain debit card with an account of its own; the caller commits."""
-    card, issued = _issued(unit, module, random, now, name, balance, imk)
-    row = unit.find(issuer.tables.Card, "pan_index", issued.pan_index)
+    """A plain debit card with an account of its own."""
+    card, issued = _issued(bank, random, now, name, balance)
+    row = bank.unit.find(issuer.tables.Card, "pan_index", issued.pan_index)
     assert row is not None  # noqa: S101 - it was inserted just now
     row.status = status
     return card
@@ -134,47 +154,41 @@ def issue(
 
 @dataclass(frozen=True)
 class Authority:
-    """Who certifies the demo issuer's cards: the network's authority, and the issuer's certificate under it."""
+    """Who certifies the demo's cards: the network's authority, and each party's certificate under it."""
 
     authority: CertificationAuthority
-    certificate: IssuerCertificate
+    certificates: Mapping[str, IssuerCertificate]
 
 
-def found(switch_module: SecurityModule, issuer_module: SecurityModule, unit: UnitOfWork, now: Instant) -> Authority:
-    """Found the demo's certification authority and certify the issuer; the caller commits the issuer's `unit`."""
+def found(switch_module: SecurityModule, banks: Sequence[Bank], now: Instant) -> Authority:
+    """Found the demo's certification authority and certify the issuers."""
     year = local_time(now).year % 100
     authority = found_authority(switch_module, index=CA_INDEX, expiry=f"{year + 10:02d}12")
-    certificate = enrol_issuer(issuer_module, authority, BIN, expiry=f"{year + 8:02d}12", serial=1)
-    unit.insert(certificate)
-    return Authority(authority, certificate)
+    certificates = {}
+    for serial, bank in enumerate(banks, 1):
+        certificate = enrol_issuer(bank.module, authority, bank.issuer.bin, expiry=f"{year + 8:02d}12", serial=serial)
+        bank.unit.insert(certificate)
+        certificates[bank.issuer.party] = certificate
+    return Authority(authority, certificates)
 
 
-def issue_product(
-    unit: UnitOfWork,
-    module: SecurityModule,
-    random: Random,
-    now: Instant,
-    name: str,
-    product: str,
-    imk: bytes,
-    authority: Authority,
-) -> DemoCard:
-    """A card of a product, with certificates and electronic cash where the product has them; the caller commits."""
+def issue_product(bank: Bank, random: Random, now: Instant, name: str, product: str, authority: Authority) -> DemoCard:
+    """A card of a product, with certificates and electronic cash where the product has them."""
     profile = PROFILES[product]
     cash = CASH if profile.has_electronic_cash else 0
-    card, issued = _issued(unit, module, random, now, name, PRODUCT_BALANCE, imk)
+    card, issued = _issued(bank, random, now, name, PRODUCT_BALANCE)
     chip_key = random.randbytes(32)
     written = card_profiles.personalise(
-        unit,
+        bank.unit,
         profile,
         issued,
-        issuer_module=module,
+        issuer_module=bank.module,
         chip_module=SecurityModule(chip_key, random),
-        certificate=authority.certificate,
+        certificate=authority.certificates[bank.issuer.party],
         cash=cash,
     )
     if cash:
-        load_ecash(unit, account_id=name, amount=Money(cash), reference=f"{name}/issued", now=now)
+        load_ecash(bank.unit, account_id=name, amount=Money(cash), reference=f"{name}/issued", now=now)
     return replace(
         card,
         product=product,
@@ -184,16 +198,14 @@ def issue_product(
     )
 
 
-def _issued(
-    unit: UnitOfWork, module: SecurityModule, random: Random, now: Instant, name: str, balance: int, imk: bytes
-) -> tuple[DemoCard, IssuedCard]:
-    personalisation.open_account(unit, account_id=name, now=now, balance=balance)
+def _issued(bank: Bank, random: Random, now: Instant, name: str, balance: int) -> tuple[DemoCard, IssuedCard]:
+    personalisation.open_account(bank.unit, account_id=name, now=now, balance=balance)
     pin = f"{random.randrange(10**6):06d}"
     issued = personalisation.issue_card(
-        unit,
-        module,
+        bank.unit,
+        bank.module,
         random,
-        bin_prefix=BIN,
+        bin_prefix=bank.issuer.bin,
         account_id=name,
         key_set_id=KEY_SET,
         expiry=f"{(local_time(now).year + 4) % 100:02d}12",
@@ -208,6 +220,7 @@ def _issued(
         track2=issued.chip_track2,
         pin=pin,
         balance=balance,
-        imk_ac=imk.hex().upper(),
+        imk_ac=bank.imk.hex().upper(),
+        issuer=bank.issuer.party,
     )
     return card, issued

@@ -21,7 +21,8 @@ from network.live import real_now
 from network.service import ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError, sqlite_url
 from scenarios import demo
-from scenarios.processes import PORTS, Processes, address, check_ports, read_description
+from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
+from scenarios.processes import PORTS, Processes, address, check_ports, read_description, services
 
 FREE_TERMINALS: Final = 240
 """Terminals of a prepared network that are free for outside clients and scenarios."""
@@ -32,8 +33,19 @@ COUNTER_PHONES: Final = 8
 PRODUCTS: Final = ("ecash", "credit", "debit_with_ecash", "quasi_credit", "foreign")
 """Cards of other products than debit that a prepared network's wallet holds, behind the debit cards."""
 
-_FILES: Final = {"issuer": "issuer", "switch": "switch", "acquirer": "acquirer", "merchant_device": "device"}
-"""Party to the stem of its files."""
+
+def _files(issuers: int) -> dict[str, str]:
+    """Party to the stem of its files."""
+    return {
+        **{one.party: one.party for one in ISSUERS[:issuers]},
+        "switch": "switch",
+        "acquirer": "acquirer",
+        "merchant_device": "device",
+    }
+
+
+def _issuers_of(folder: Path) -> int:
+    return len(issuers_among(read_description(folder / "network.json")))
 
 
 def prepare(
@@ -44,20 +56,30 @@ def prepare(
     cards: int = demo.CARDS,
     free_terminals: int = FREE_TERMINALS,
     products: Sequence[str] = PRODUCTS,
+    issuers: int | None = None,
 ) -> None:
     """Make a network in `folder`: keys, databases with demo data, settings, ``network.json``.
 
     A folder that has one keeps it; only its ports are brought up to date.
 
+    Parameters
+    ----------
+    issuers
+        How many issuers it has; None: one, or as many as the folder's network has.
+
     Raises
     ------
     ConfigurationError
-        The folder cannot be written.
+        The folder cannot be written, or its network has another number of issuers.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "network.json").exists():
-            _make_data(folder, cards, free_terminals, products)
+            _make_data(folder, cards, free_terminals, products, issuers or 1)
+        elif issuers not in (None, has := _issuers_of(folder)):
+            raise ConfigurationError(
+                f"--issuers: the network in {folder} has {has}; choose another --dir for {issuers}"
+            )
         _write_settings(folder, base_port, timeouts or demo.Timeouts())
     except OSError as error:
         raise ConfigurationError(f"cannot prepare {folder}: {error.strerror}") from error
@@ -65,14 +87,15 @@ def prepare(
         raise ConfigurationError(str(error)) from error
 
 
-def _make_data(folder: Path, cards: int, free_terminals: int, products: Sequence[str]) -> None:
-    for stem in _FILES.values():
+def _make_data(folder: Path, cards: int, free_terminals: int, products: Sequence[str], issuers: int) -> None:
+    files = _files(issuers)
+    for stem in files.values():
         for suffix in ("db", "db-wal", "db-shm"):
             (folder / f"{stem}.{suffix}").unlink(missing_ok=True)  # of a preparation that did not come to its end
         _write_secret(folder / f"{stem}.key", secrets.token_hex(32))
     _write_secret(folder / "operator.token", secrets.token_urlsafe(24))
-    modules = {party: open_module(folder / f"{stem}.key") for party, stem in _FILES.items()}
-    stores = {party: Store(_url(folder, stem), demo.ROWS[party]) for party, stem in _FILES.items()}
+    modules = {party: open_module(folder / f"{stem}.key") for party, stem in files.items()}
+    stores = {party: Store(_url(folder, stem), demo.ROWS[party]) for party, stem in files.items()}
     try:
         data = demo.seed(
             modules,
@@ -100,6 +123,7 @@ def _make_data(folder: Path, cards: int, free_terminals: int, products: Sequence
             for terminal in sorted(data.terminals, key=lambda terminal: not terminal.free)
         ],
         "cards": [card.published() for card in data.cards],
+        **{one.party: {} for one in ISSUERS[:issuers]},
         "maker": secrets.token_hex(16),
         "operator_token": read_secret(folder / "operator.token"),
     }
@@ -110,19 +134,29 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> No
     path = folder / "network.json"
     content = read_description(path)
     at = {name: str(address(base_port, name)) for name in PORTS}
-    content["issuer"] = {"api": f"http://{at['issuer']}", "member_link": at["issuer_link"], "id": demo.ISSUER_ID}
-    content["switch"] = {"api": f"http://{at['switch']}", "member_link": at["member_link"], "id": demo.SWITCH_ID}
+    issuers = issuers_among(content)
+    for one in issuers:
+        content[one.party] = {
+            "api": f"http://{at[one.party]}",
+            "member_link": at[f"{one.party}_link"],
+            "id": one.member_id,
+            "bin": one.bin,
+        }
+    content["switch"] = {"api": f"http://{at['switch']}", "member_link": at["member_link"], "id": SWITCH_ID}
     content["acquirer"] = {
         "api": f"http://{at['acquirer']}",
         "terminal_link": at["terminal_link"],
         "monitoring_link": at["monitoring_link"],
-        "id": demo.ACQUIRER_ID,
+        "id": ACQUIRER_ID,
     }
     content["device"] = {"api": f"http://{at['device']}"}
     _write_secret(path, json.dumps(content, indent=1, ensure_ascii=False))
     links: dict[str, dict[str, Any]] = {
-        "issuer": {"member_link": at["issuer_link"]},
-        "switch": {"member_link": at["member_link"], "dial": {demo.ISSUER_ID: at["issuer_link"]}},
+        **{one.party: {"member_link": at[f"{one.party}_link"]} for one in issuers},
+        "switch": {
+            "member_link": at["member_link"],
+            "dial": {one.member_id: at[f"{one.party}_link"] for one in issuers},
+        },
         "acquirer": {
             "terminal_link": at["terminal_link"],
             "monitoring_link": at["monitoring_link"],
@@ -130,8 +164,9 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> No
         },
         "merchant_device": {"acquirer": at["terminal_link"]},
     }
-    configurations = demo.configurations(timeouts, demo.maker(bytes.fromhex(content["maker"])).root_public_key)
-    for party, stem in _FILES.items():
+    root = demo.maker(bytes.fromhex(content["maker"])).root_public_key
+    configurations = demo.configurations(timeouts, root, issuers=len(issuers))
+    for party, stem in _files(len(issuers)).items():
         settings: dict[str, Any] = {
             "database": _url(folder, stem),
             "storage_key_file": str((folder / f"{stem}.key").resolve()),
@@ -178,12 +213,13 @@ def _write_secret(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def stay_up(folder: Path, base_port: int) -> int:
+def stay_up(folder: Path, base_port: int, issuers: int | None = None) -> int:
     """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends."""
     console = Console(stderr=True, highlight=False)
-    check_ports(base_port, ("device",))
+    there = _issuers_of(folder) if (folder / "network.json").exists() else issuers or 1
+    check_ports(base_port, services(there))
     with _held(folder):
-        return _stay_up(folder, base_port, console)
+        return _stay_up(folder, base_port, issuers, console)
 
 
 @contextlib.contextmanager
@@ -202,10 +238,10 @@ def _held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _stay_up(folder: Path, base_port: int, console: Console) -> int:
+def _stay_up(folder: Path, base_port: int, issuers: int | None, console: Console) -> int:
     if not (folder / "network.json").exists():
         console.print(f"preparing a demo network in {folder} ...")
-    prepare(folder, base_port)
+    prepare(folder, base_port, issuers=issuers)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -213,9 +249,10 @@ def _stay_up(folder: Path, base_port: int, console: Console) -> int:
     processes.start()
     try:
         console.print("the network is up:")
-        for name in ("terminal_link", "monitoring_link", "member_link", "issuer_link"):
+        links = [f"{one.party}_link" for one in issuers_among(processes.services)]
+        for name in ("terminal_link", "monitoring_link", "member_link", *links):
             console.print(f"  {name.replace('_', ' '):<16} {address(base_port, name)}")
-        for name in ("issuer", "switch", "acquirer", "device"):
+        for name in processes.services:
             console.print(f"  {name + ' api':<16} http://{address(base_port, name)}/docs")
         console.print(f"what an outside client needs is in {folder / 'network.json'}")
         console.print(f"pay with: fourparty pay --amount 12.50 --dir {folder}   stop with Ctrl-C", soft_wrap=True)

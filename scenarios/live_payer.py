@@ -61,6 +61,7 @@ class LivePayer:
         if not 0 <= number < len(held):
             raise ConfigurationError(f"--card: the wallet has {len(held)} cards, 0 to {len(held) - 1}")
         self.name = held[number].name
+        self._issuer = held[number].issuer
         self._network = network
         self._file = network.folder / "payers" / f"{self.name}.json"
         self._storage_key, self.phone = self._remembered() or self._new()
@@ -112,7 +113,7 @@ class LivePayer:
 
     def _ask(self, operation: str, content: dict[str, Json]) -> dict[str, Json]:
         method, path = OPERATIONS[operation]
-        answer: dict[str, Json] = self._network.request("issuer", method, path, content)
+        answer: dict[str, Json] = self._network.request(self._issuer, method, path, content)
         return answer
 
     def _enrol(self, pan: str) -> None:

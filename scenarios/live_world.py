@@ -37,7 +37,7 @@ from network.service import Address, ConfigurationError
 from network.store import Store, sqlite_url
 from scenarios import books, demo, demo_cards, embedded
 from scenarios.offices import LiveOffice, TrustedOffice
-from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port, services
 from scenarios.real_time import RealTime
 from scenarios.result import Books, Measurement, Result
 from scenarios.stage import Cast, Phone, Scenario, Stage, cast_of
@@ -53,15 +53,26 @@ Progress = Callable[[float, Measurement], None]
 
 @contextlib.contextmanager
 def own_network(
-    *, phones: int, cards: int = demo.CARDS, timeouts: demo.Timeouts | None = None, products: Sequence[str] = ()
+    *,
+    phones: int,
+    cards: int = demo.CARDS,
+    timeouts: demo.Timeouts | None = None,
+    products: Sequence[str] = (),
+    issuers: int = 1,
 ) -> Iterator[Processes]:
-    """A fresh network for one run: three services in processes of their own, in a folder that goes away again."""
+    """A fresh network for one run: its services in processes of their own, in a folder that goes away again."""
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         path = Path(folder)
         embedded.prepare(
-            path, free_base_port(), timeouts=timeouts, cards=cards, free_terminals=phones, products=products
+            path,
+            free_base_port(),
+            timeouts=timeouts,
+            cards=cards,
+            free_terminals=phones,
+            products=products,
+            issuers=issuers,
         )
-        processes = Processes(path, ("issuer", "switch", "acquirer"))
+        processes = Processes(path, [name for name in services(issuers) if name != "device"])
         processes.start()
         try:
             yield processes
@@ -155,7 +166,7 @@ async def phone_host(
     )
     stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in chosen]
     stage.cards = await asyncio.to_thread(_cards, network, cast)
-    stage.offices = {name: LiveOffice(network, name) for name in ("acquirer", "issuer")}
+    stage.offices = {name: LiveOffice(network, name) for name in ("acquirer", *network.issuers)}
     stage.offices["merchant_device"] = TrustedOffice(runtime)
     runtime.start()
     acquirer = Address.parse(network.description["acquirer"]["terminal_link"])
@@ -198,9 +209,9 @@ def _cards(network: RunningNetwork, cast: Cast) -> list[Any]:
     missing = sorted(set(cast.products) - {card.product for card in held})
     if missing:
         raise ConfigurationError(f"{network.folder} has no cards of {', '.join(missing)}, which the scenario needs")
-    chips = demo_cards.chips(SystemRandom(), bytes.fromhex(held[0].imk_ac))
+    chips = demo_cards.chips_for(held)
     with ThreadPoolExecutor(8) as pool:
-        seen = list(pool.map(lambda card: network.get("issuer", f"/cards/{card.pan}")["highest_atc"] or 0, held))
+        seen = list(pool.map(lambda card: network.get(card.issuer, f"/cards/{card.pan}")["highest_atc"] or 0, held))
     return [demo_cards.hold(demo_cards.at_counter(card, atc), chips) for card, atc in zip(held, seen, strict=True)]
 
 
@@ -233,7 +244,7 @@ async def _play(
     phones: int,
     progress: Progress,
 ) -> Result:
-    parties = ("acquirer", "switch", "issuer")
+    parties = ("acquirer", "switch", *network.issuers)
     needs = cast_of(scenario)
     phones = phones if needs.phones is None else needs.phones
     async with phone_host(network, store, seed=seed, duration=duration, phones=phones, cast=needs) as host:

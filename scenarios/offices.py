@@ -17,6 +17,7 @@ from merchant_device.sdk.onboarding import ACQUIRER_OPERATIONS, AcquirerCall
 from network.live import LiveRuntime
 from network.party import CommandError, Endpoint, Json
 from network.virtual import Node
+from scenarios.members import issuers_among
 from scenarios.processes import NetworkError, RunningNetwork
 from scenarios.stage import Answered, Unreachable
 
@@ -134,7 +135,8 @@ class LiveOffice:
             answered(answer)
 
     def _ask_operator(self, operation: str, content: dict[str, Json]) -> Json:
-        method, path = ROUTES[self._party][operation]
+        kind = "issuer" if issuers_among([self._party]) else self._party
+        method, path = ROUTES[kind][operation]
         if operation == "onboarding_review":
             content["decision"] = "approve" if content.pop("approve") else "refuse"
         for name in [name for name in content if f"{{{name}}}" in path]:

@@ -100,7 +100,7 @@ class Wallet:
         yield from self._ask("delete_token", {"token": self.phone.token})
 
     def _ask(self, operation: str, arguments: dict[str, Json]) -> Process:
-        answer = yield self._stage.ask("issuer", operation, arguments)
+        answer = yield self._stage.ask(self.card.issuer, operation, arguments)
         if isinstance(answer, CommandError):
             raise Refused(str(answer))
         return answer

@@ -22,9 +22,10 @@ import httpx
 
 from network.service import PARENT_VARIABLE, Address, ConfigurationError
 from scenarios.books import Account, PartyBooks
+from scenarios.members import ISSUERS, issuers_among
 
 SERVICES: Final = ("issuer", "switch", "acquirer", "device")
-"""In the order in which they are started."""
+"""The services of a network with one issuer, in the order in which they are started."""
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
@@ -34,12 +35,16 @@ PORTS: Final = {
     "member_link": 1,
     "issuer_link": 2,
     "monitoring_link": 3,
+    "issuer_b_link": 4,
     "issuer": 10,
     "switch": 11,
     "acquirer": 12,
     "device": 13,
+    "issuer_b": 14,
 }
 """What each address adds to the base port."""
+
+_OPTIONAL: Final = ("device", *(one.party for one in ISSUERS[1:]))
 
 
 class NetworkError(Exception):
@@ -71,6 +76,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def services(issuers: int) -> tuple[str, ...]:
+    """The services of a network with so many issuers, in the order in which they are started."""
+    return (*(one.party for one in ISSUERS[:issuers]), *SERVICES[1:])
+
+
 def check_ports(base_port: int, services: Iterable[str]) -> None:
     """Refuse a base port of which some port is in use.
 
@@ -81,7 +91,8 @@ def check_ports(base_port: int, services: Iterable[str]) -> None:
     """
     wanted = set(services)
     for name, offset in PORTS.items():
-        if name == "device" and "device" not in wanted:
+        service = name.removesuffix("_link")
+        if service in _OPTIONAL and service not in wanted:
             continue
         if base_port + offset > 65535 or not _is_free(base_port + offset):
             raise ConfigurationError(f"port {base_port + offset} ({name}) is in use; choose another --base-port")
@@ -117,6 +128,11 @@ class RunningNetwork:
         self.description = read_description(folder / "network.json")
         token = self.description["operator_token"]
         self.client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=10.0, trust_env=False)
+
+    @property
+    def issuers(self) -> list[str]:
+        """The issuers' parties."""
+        return [one.party for one in issuers_among(self.description)]
 
     def url(self, party: str, path: str) -> str:
         """The URL of a path of a party's REST interface."""
@@ -155,9 +171,9 @@ class RunningNetwork:
         return response.json()
 
     def books(self) -> dict[str, PartyBooks]:
-        """The trial balances of the three parties that keep books."""
+        """The trial balances of the parties that keep books."""
         found = {}
-        for party in ("issuer", "switch", "acquirer"):
+        for party in (*self.issuers, "switch", "acquirer"):
             try:
                 books = self.get(party, "/books")
             except NetworkError as error:
@@ -179,13 +195,20 @@ class Processes:
     ----------
     folder : Path
         Prepared by `scenarios.demo.prepare`.
-    services : sequence of str
-        Which of `SERVICES` to run.
+    chosen : sequence of str or None
+        Which of the network's services to run; None: all.
+
+    Raises
+    ------
+    ConfigurationError
+        The folder has no network.
     """
 
-    def __init__(self, folder: Path, services: Iterable[str] = SERVICES) -> None:
+    def __init__(self, folder: Path, chosen: Iterable[str] | None = None) -> None:
         self.folder = folder
-        self.services = [name for name in SERVICES if name in set(services)]
+        there = services(len(issuers_among(read_description(folder / "network.json"))))
+        wanted = set(there if chosen is None else chosen)
+        self.services = [name for name in there if name in wanted]
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -207,7 +230,8 @@ class Processes:
     def start_one(self, name: str) -> None:
         """Start a service, without waiting for it."""
         log = (self.folder / f"{name}.log").open("ab")
-        command = [sys.executable, "-m", "scenarios.cli", "serve", name, "--config", str(self.folder / f"{name}.toml")]
+        kind = "issuer" if issuers_among([name]) else name
+        command = [sys.executable, "-m", "scenarios.cli", "serve", kind, "--config", str(self.folder / f"{name}.toml")]
         try:
             self.running[name] = subprocess.Popen(  # noqa: S603 - our own module
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment()

@@ -64,6 +64,7 @@ def run_scenario(
     directory: Path | None,
     phones: int | None,
     as_json: bool,
+    issuers: int | None = None,
 ) -> int:
     """Run a scenario; exit code 0, `NOTHING_APPROVED`, `BOOKS_DISAGREE` or `SCENARIO_FAILED`."""
     from scenarios.cli import print_json
@@ -72,12 +73,14 @@ def run_scenario(
     stem = Path(name).stem
     if directory is not None and not live:
         raise ConfigurationError("--dir: a virtual run has a network of its own")
+    if directory is not None and issuers is not None:
+        raise ConfigurationError("--issuers: the network of --dir has those it has")
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         if live:
-            result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES)
+            result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES, issuers or 1)
         else:
-            result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES)
+            result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES, issuers or 1)
     except ScenarioFailed as failed:
         stderr.print(f"FAILED: {failed}", markup=False)
         return SCENARIO_FAILED
@@ -96,15 +99,21 @@ def run_scenario(
     return 0 if result.approved else NOTHING_APPROVED
 
 
-def _live(name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int) -> Result:
+def _live(
+    name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int, issuers: int
+) -> Result:
     if directory is not None:
         read_description(directory / "network.json")  # before anything is said
         return _play_live(name, scenario, seed, duration, directory, phones)
     console = Console(stderr=True, highlight=False)
-    console.print("starting issuer, switch and acquirer with demo data ...")
+    console.print(
+        "starting issuers, switch and acquirer with demo data ..."
+        if issuers > 1
+        else "starting issuer, switch and acquirer with demo data ..."
+    )
     cast = cast_of(scenario)
     cards = demo.CARDS if cast.cards is None else cast.cards
-    with live_world.own_network(phones=phones, cards=cards, products=cast.products) as processes:
+    with live_world.own_network(phones=phones, cards=cards, products=cast.products, issuers=issuers) as processes:
         return _play_live(name, scenario, seed, duration, processes.folder, phones)
 
 
@@ -125,9 +134,12 @@ def _play_live(name: str, scenario: Scenario, seed: int, duration: float, folder
         )
 
 
-def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: int) -> Result:
+def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: int, issuers: int) -> Result:
     cast = cast_of(scenario)
-    with screen.Progress(name) as shown, virtual_world.virtual_world(seed, phones=phones, cast=cast) as world:
+    with (
+        screen.Progress(name) as shown,
+        virtual_world.virtual_world(seed, phones=phones, cast=cast, issuers=issuers) as world,
+    ):
         return virtual_world.play(
             world,
             name,

@@ -95,12 +95,13 @@ class Timing(Protocol):
 
 @dataclass
 class Card:
-    """A card in somebody's hand, with the PIN its holder knows."""
+    """A card in somebody's hand, with the PIN its holder knows, and the party that issued it."""
 
     chip: Chip = field(repr=False)
     pin: str = field(repr=False)
     name: str
     pan: str = field(repr=False, default="")
+    issuer: str = "issuer"
 
 
 @dataclass

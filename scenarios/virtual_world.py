@@ -1,4 +1,4 @@
-"""The whole network in virtual time: four parties, simulated wires, one seed, one process.
+"""The whole network in virtual time: its parties, simulated wires, one seed, one process.
 
 The parties are the ones that run live, their messages really packed, their cryptography really computed; their
 stores are SQLite files that need not survive the run and so do not wait for the disk.
@@ -22,8 +22,9 @@ from network.party import SECOND, Instant, calm_collector
 from network.store import Store, sqlite_url
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
 from scenarios import books, demo, demo_cards
+from scenarios.members import issuers_among
 from scenarios.offices import VirtualOffice
-from scenarios.result import PARTIES, Books, Measurement, Result
+from scenarios.result import Books, Measurement, Result
 from scenarios.stage import TAP_SECONDS, Cast, Phone, Process, Scenario, Stage
 
 EPOCH: Final[Instant] = 1_790_125_200 * SECOND
@@ -70,6 +71,11 @@ class VirtualWorld:
     offices: dict[str, VirtualOffice]
     modules: dict[str, SecurityModule]
 
+    @property
+    def issuers(self) -> list[str]:
+        """The issuers' parties."""
+        return [one.party for one in issuers_among(self.nodes)]
+
     def stage(self, duration: float, phones: int) -> Stage:
         """The stage for a scenario with the first `phones` of the world's phones, and all of its cards and devices."""
         measurement = Measurement(duration)
@@ -106,8 +112,8 @@ class VirtualWorld:
         self.env.timeout(seconds).callbacks.append(lambda _: self.network.set_link(device, link, up=True))
 
     def party_books(self) -> dict[str, books.PartyBooks]:
-        """The trial balances of the three parties that keep books."""
-        return {party: books.of_store(self.stores[party]) for party in ("issuer", "switch", "acquirer")}
+        """The trial balances of the parties that keep books."""
+        return {party: books.of_store(self.stores[party]) for party in (*self.issuers, "switch", "acquirer")}
 
     def books(self, before: Mapping[str, books.PartyBooks] | None = None) -> Books:
         """The three books side by side; with `before`, what has moved since then."""
@@ -135,6 +141,7 @@ def virtual_world(
     cost: TurnCost | None = None,
     timeouts: demo.Timeouts | None = None,
     cast: Cast | None = None,
+    issuers: int = 1,
 ) -> Iterator[VirtualWorld]:
     """Build a network in virtual time and let its members and phones sign on.
 
@@ -144,6 +151,8 @@ def virtual_world(
         How the links behave, by default without faults.
     cast
         What a scenario needs besides; its numbers of phones and cards count before those given.
+    issuers
+        How many issuers there are.
     """
     cast = cast or Cast()
     phones = phones if cast.phones is None else cast.phones
@@ -152,7 +161,7 @@ def virtual_world(
     network = VirtualNetwork(env, seed, EPOCH)
     wire = wire or Wire()
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
-        parties = demo.build(Random(f"keys/{seed}"), timeouts or demo.Timeouts(), cast)  # noqa: S311
+        parties = demo.build(Random(f"keys/{seed}"), timeouts or demo.Timeouts(), cast, issuers)  # noqa: S311
         stores = {
             name: Store(sqlite_url(Path(folder) / f"{name}.db"), party.rows, durable=False)
             for name, party in parties.items()
@@ -177,7 +186,8 @@ def virtual_world(
         )
         nodes = {name: network.add(party.make, stores[name], cost) for name, party in parties.items()}
         network.connect(nodes["acquirer"], "switch", nodes["switch"], "member:acquirer", wire)
-        network.connect(nodes["switch"], f"issuer:{demo.ISSUER_ID}", nodes["issuer"], "switch", wire)
+        for one in issuers_among(nodes):
+            network.connect(nodes["switch"], f"issuer:{one.member_id}", nodes[one.party], "switch", wire)
         for terminal in data.terminals:
             link = terminal.terminal_id
             network.connect(nodes["merchant_device"], f"acquirer:{link}", nodes["acquirer"], f"terminal:{link}", wire)
@@ -217,6 +227,7 @@ def play(
     played = env.now - stage.started
     world.run_until(world.is_settled, SETTLING_SECONDS)
     measurement = stage.measurement
+    measured = ("merchant_device", "acquirer", "switch", *world.issuers)
     return Result(
         scenario=name,
         title=title(scenario),
@@ -233,7 +244,7 @@ def play(
         amount=measurement.amount,
         throughput=round(measurement.approved / played, 3),
         end_to_end=measurement.latency.summary(),
-        parties={party: world.nodes[party].service.summary() for party in PARTIES},
+        parties={party: world.nodes[party].service.summary() for party in measured},
         timeline=measurement.timeline(),
         ways=measurement.ways(),
         books=world.books(before),

@@ -34,7 +34,8 @@ from network.store import Store, sqlite_url
 from scenarios import demo, embedded
 from scenarios.cardholder import Cardholder
 from scenarios.corner_shop import application
-from scenarios.demo_cards import BIN, KEY_SET, DemoCard
+from scenarios.demo_cards import KEY_SET, DemoCard
+from scenarios.members import ISSUERS
 from scenarios.processes import Processes, RunningNetwork, free_base_port
 from scenarios.trusted_side import TrustedSide, made_configuration, made_phone
 
@@ -59,7 +60,7 @@ def issue_card(folder: Path) -> int:
             unit,
             module,
             SystemRandom(),
-            bin_prefix=BIN,
+            bin_prefix=ISSUERS[0].bin,
             account_id="long-pin",
             key_set_id=KEY_SET,
             expiry="3012",

@@ -14,12 +14,12 @@ from issuer.token_tables import Token as IssuedToken
 from network.keys import SecurityModule
 from network.party import CommandError, Json
 from network.store import Row
-from scenarios import demo
+from scenarios.members import ISSUER_ID
 from scenarios.stage import Card
 from scenarios.virtual_world import VirtualWorld, virtual_world
 from switch.tables import Token as SwitchToken
 
-LINK = f"issuer:{demo.ISSUER_ID}"
+LINK = f"issuer:{ISSUER_ID}"
 PATIENCE = 120.0
 
 

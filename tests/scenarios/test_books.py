@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from network.ledger import LEDGER_TABLES, LedgerAccount, Money, post
 from network.store import Store, sqlite_url
 from scenarios.books import Account, PartyBooks, compare, of_store
+from scenarios.members import ISSUERS
 
 Books = dict[str, PartyBooks]
 
@@ -54,6 +55,36 @@ def test_several_members_are_netted_each_for_itself() -> None:
     assert compare(books).agree
     books["switch"] = party(("member:a", 0, 800), ("member:i", 900, 0), ("member:j", 0, 100))
     assert not compare(books).agree
+
+
+def two_issuers() -> Books:
+    books = agreeing()
+    first, second = (one.member_id for one in ISSUERS)
+    books["issuer"] = party(("deposit:1", 500, 0), ("settlement:network", 0, 500))
+    books["issuer_b"] = party(("deposit:2", 500, 200), ("settlement:network", 200, 500))
+    books["switch"] = party(("member:acquirer", 200, 1000), (f"member:{first}", 500, 0), (f"member:{second}", 500, 200))
+    return books
+
+
+def test_two_issuers_owe_together_what_the_acquirer_has_to_receive() -> None:
+    found = compare(two_issuers(), {name: party(transfers=0) for name in two_issuers()})
+    assert found.agree, found.problems
+    assert found.positions["issuers: owed to the network"] == 800
+    assert set(found.positions.values()) == {800}
+    assert found.imbalance.keys() == {"issuer", "issuer_b", "switch", "acquirer"}
+
+
+def test_what_one_issuer_has_too_much_does_not_make_good_what_the_other_lacks() -> None:
+    books = two_issuers()
+    books["issuer"] = party(("deposit:1", 400, 0), ("settlement:network", 0, 400))
+    books["issuer_b"] = party(("deposit:2", 600, 200), ("settlement:network", 200, 600))
+    found = compare(books)
+    assert not found.agree
+    assert set(found.positions.values()) == {800}
+    assert found.problems == [
+        "issuer: owes the network 400 fen, the switch says 500",
+        "issuer_b: owes the network 400 fen, the switch says 300",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from network.ledger import Transfer
 from network.store import Store
 from network.virtual import Wire
 from scenarios import demo, report, virtual_world
+from scenarios.members import ISSUER_ID
 from scenarios.result import Result
 from scenarios.stage import Process, Stage
 from scenarios.street_market import another_pin, street_market
@@ -73,9 +74,9 @@ def test_a_card_without_money_and_a_silent_issuer() -> None:
     def story(stage: Stage) -> Process:
         seen.append((yield stage.phones[0].collect(101, stage.cards[11])))
         seen.append((yield stage.phones[0].collect(100, stage.cards[11])))
-        world.network.set_wire(world.nodes["switch"], f"issuer:{demo.ISSUER_ID}", loss=1.0)
+        world.network.set_wire(world.nodes["switch"], f"issuer:{ISSUER_ID}", loss=1.0)
         seen.append((yield stage.phones[0].collect(100, stage.cards[0])))
-        world.network.set_link(world.nodes["switch"], f"issuer:{demo.ISSUER_ID}", up=False)
+        world.network.set_link(world.nodes["switch"], f"issuer:{ISSUER_ID}", up=False)
         yield stage.env.timeout(1)
         seen.append((yield stage.phones[0].collect(100, stage.cards[0])))
 
@@ -83,8 +84,8 @@ def test_a_card_without_money_and_a_silent_issuer() -> None:
         world.env.run(until=world.env.process(story(world.stage(60, 1))))
         codes = [one["response_code"] for one in seen]
         assert codes == ["51", "00", "98", "91"]
-        world.network.set_wire(world.nodes["switch"], f"issuer:{demo.ISSUER_ID}", loss=0.0)
-        world.network.set_link(world.nodes["switch"], f"issuer:{demo.ISSUER_ID}", up=True)
+        world.network.set_wire(world.nodes["switch"], f"issuer:{ISSUER_ID}", loss=0.0)
+        world.network.set_link(world.nodes["switch"], f"issuer:{ISSUER_ID}", up=True)
         assert world.run_until(world.is_settled, 120)
         assert world.books().agree
 
