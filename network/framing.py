@@ -29,6 +29,13 @@ class FramingError(Exception):
 class Framing(Protocol):
     """How bodies travel on a stream."""
 
+    @property
+    def prefix(self) -> int:
+        """Bytes of the length that stands before each body."""
+
+    def length(self, prefix: bytes) -> int:
+        """How many bytes of body follow a length of `prefix` bytes; FramingError when it cannot be one."""
+
     def frame(self, body: bytes) -> bytes:
         """The bytes that carry `body`; FramingError when it is too long for the framing."""
 
@@ -51,8 +58,17 @@ class TerminalFraming:
         Longest body.
     """
 
+    prefix: Final = 2
+
     def __init__(self, limit: int = MAX_BODY) -> None:
         self._limit = limit
+
+    def length(self, prefix: bytes) -> int:
+        """See `Framing`."""
+        length = int.from_bytes(prefix, "big")
+        if length > self._limit:
+            raise FramingError(f"length {length} exceeds {self._limit}")
+        return length
 
     def frame(self, body: bytes) -> bytes:
         """See `Framing`."""
@@ -80,6 +96,17 @@ class TerminalFraming:
 
 class MemberFraming:
     """Four ASCII digits of length, then the body. ``0000`` is an idle probe [G: not confirmed in a public text]."""
+
+    prefix: Final = 4
+
+    def length(self, prefix: bytes) -> int:
+        """See `Framing`."""
+        if not prefix.isdigit():
+            raise FramingError("the length prefix is not four digits")
+        length = int(prefix)
+        if length > MAX_BODY:
+            raise FramingError(f"length {length} exceeds {MAX_BODY}")
+        return length
 
     def frame(self, body: bytes) -> bytes:
         """See `Framing`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -100,3 +101,16 @@ def test_junk_is_refused_and_what_came_before_it_kept(
     with pytest.raises(FramingError, match=reason) as caught:
         framing.split(bytearray(b"".join(map(framing.frame, before)) + junk))
     assert caught.value.bodies == before
+
+
+@FRAMINGS
+@given(st.binary(min_size=4, max_size=4))
+def test_a_length_is_read_or_refused_as_the_splitting_does(framing: Framing, start: bytes) -> None:
+    prefix = start[: framing.prefix]
+    try:
+        length = framing.length(prefix)
+    except FramingError as error:
+        with pytest.raises(FramingError, match=re.escape(str(error))):
+            framing.split(bytearray(prefix))
+    else:
+        assert framing.split(bytearray(prefix) + b"x" * length) == ([b"x" * length] if length else [])
