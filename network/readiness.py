@@ -44,38 +44,37 @@ class Readiness:
     def __init__(self, store: Store, runtime: LiveRuntime) -> None:
         self._store = store
         self._runtime = runtime
-        self._asking: asyncio.Future[tuple[str, dict[str, bool], str | None]] | None = None
+        self._asking: asyncio.Future[Report] | None = None
 
     async def report(self) -> Report:
         """The state of things now. Those who ask at the same time share one question to the store."""
         if self._asking is None:
             self._asking = asyncio.get_running_loop().run_in_executor(None, self._ask)
             self._asking.add_done_callback(self._asked)
-        links = self._runtime.dialled
         try:
-            store, members, reason = await asyncio.wait_for(asyncio.shield(self._asking), CHECK_SECONDS)
+            report = await asyncio.wait_for(asyncio.shield(self._asking), CHECK_SECONDS)
         except TimeoutError:
-            store, members, reason = "does not answer", {}, f"the store did not answer in {CHECK_SECONDS:.0f} s"
-        if self._runtime.draining:
-            reason = "the process is about to end"
-        return Report(reason, store, links, members)
+            reason = f"the store did not answer in {CHECK_SECONDS:.0f} s"
+            report = Report(reason, "does not answer", self._runtime.dialled, {})
+        return report._replace(reason="the process is about to end") if self._runtime.draining else report
 
     def _asked(self, _: object) -> None:
         self._asking = None
 
-    def _ask(self) -> tuple[str, dict[str, bool], str | None]:
+    def _ask(self) -> Report:
+        links = self._runtime.dialled
         try:
             problem = self._store.problem()
         except StoreError as error:
-            return "does not answer", {}, str(error)
+            return Report(str(error), "does not answer", links, {})
         if problem is not None:
-            return "has another schema", {}, problem
+            return Report(problem, "has another schema", links, {})
         party = self._runtime.party
         if isinstance(party, Stationed):
             standing = party.standing(self._store)
-            return "answers", dict(standing.members), standing.reason
-        down = [link for link, is_up in self._runtime.dialled.items() if not is_up]
-        return "answers", {}, f"the link {down[0]} is not up" if down else None
+            return Report(standing.reason, "answers", links, dict(standing.members))
+        down = [link for link, is_up in links.items() if not is_up]
+        return Report(f"the link {down[0]} is not up" if down else None, "answers", links, {})
 
 
 def as_json(party: str, report: Report) -> dict[str, Json]:

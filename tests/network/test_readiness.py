@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -84,12 +85,15 @@ def test_a_party_says_how_it_stands(tmp_path: Path) -> None:
 def test_a_dialled_link_that_is_down_keeps_a_party_from_being_ready(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(Echo(), tmp_path) as other, running(Echo(), tmp_path) as runtime:
-            await other.listen("peer", "127.0.0.1", 0, TERMINAL_FRAMING)
             readiness = Readiness(runtime.store, runtime)
             assert (await readiness.report()).ready
-            runtime.dial("acquirer:1", *other.addresses[0], TERMINAL_FRAMING)
+            with socket.socket() as reserved:
+                reserved.bind(("127.0.0.1", 0))
+                address = reserved.getsockname()
+            runtime.dial("acquirer:1", *address, TERMINAL_FRAMING)
             report = await readiness.report()
             assert (report.reason, report.links) == ("the link acquirer:1 is not up", {"acquirer:1": False})
+            await other.listen("peer", *address, TERMINAL_FRAMING)
             async with asyncio.timeout(10):
                 while not (report := await readiness.report()).ready:
                     await asyncio.sleep(0.005)
