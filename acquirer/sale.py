@@ -249,8 +249,7 @@ class Sales:
         block = fields.get(52)
         if block is not None and terminal.pin_key is None:
             return "77", None
-        switch = context.switch
-        zone = switch.zone(turn.store) if switch.ready and not switch.draining else None
+        zone = context.switch.zone(turn.store) if context.switch.ready else None
         if zone is None or zone.pin_key is None:
             return "91", None
         if not isinstance(block, bytes) or terminal.pin_key is None:

@@ -5,10 +5,12 @@ Recording is one dictionary increment; percentiles, merging and encoding are Hdr
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from hdrh.codec import HdrCookieException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
 LONGEST_US: Final = 3_600_000_000
@@ -55,6 +57,42 @@ class Durations:
         for microseconds, times in sorted(self.counts.items()):
             histogram.record_value(min(max(microseconds, 1), LONGEST_US), times)
         return histogram
+
+    def percentile(self, percent: float) -> int:
+        """A percentile straight from the counts, for who watches; zero when nothing was recorded."""
+        left = sum(self.counts.values()) * percent / 100
+        for microseconds, times in sorted(self.counts.items()):
+            left -= times
+            if left <= 0:
+                return microseconds
+        return 0
+
+    def encoded(self) -> str:
+        """The histogram as HdrHistogram's interchange format, version 2, compressed, base64."""
+        text: bytes = self.histogram().encode()
+        return text.decode("ascii")
+
+    @classmethod
+    def decoded(cls, text: str) -> Durations:
+        """What `encoded` gave, exactly, but that a microsecond is the shortest.
+
+        Raises
+        ------
+        ValueError
+            The text is no such histogram.
+        """
+        try:
+            histogram = HdrHistogram.decode(text)
+        except (HdrCookieException, HdrLengthException, ValueError, zlib.error, TypeError) as error:
+            raise ValueError(f"not an encoded HdrHistogram: {error}") from error
+        if histogram is None:
+            raise ValueError("not an encoded HdrHistogram")
+        read = cls()
+        for item in histogram.get_recorded_iterator():
+            read.record(
+                histogram.get_lowest_equivalent_value(item.value_iterated_to), item.count_added_in_this_iter_step
+            )
+        return read
 
     def summary(self) -> Summary:
         """Percentiles; all zero when nothing was recorded."""

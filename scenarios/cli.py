@@ -17,6 +17,7 @@ import typer
 
 from network.ledger import Money
 from network.service import ConfigurationError
+from scenarios.commands import load
 
 app = typer.Typer(
     name="fourparty",
@@ -329,12 +330,13 @@ def run(
     Live runs start issuer, switch and acquirer as processes of their own and host the phones and cards here.
     """
     from scenarios.running import run_scenario
+    from scenarios.spans import seconds_of
 
     code = run_scenario(
         scenario,
         live=live,
         seed=seed,
-        duration=parse_duration(duration),
+        duration=seconds_of("--duration", duration),
         report_to=report,
         directory=directory,
         phones=phones,
@@ -344,23 +346,7 @@ def run(
     raise typer.Exit(code)
 
 
-def parse_duration(text: str) -> float:
-    """Seconds of ``30``, ``30s``, ``5m`` or ``2h``.
-
-    Raises
-    ------
-    ConfigurationError
-        The text is no such duration, or not between 1 second and 7 days.
-    """
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
-    number = text[:-1] if unit else text
-    try:
-        seconds = float(number) * (unit or 1)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 7 * 86_400:
-        raise ConfigurationError(f"--duration: {text!r} is not a duration from 1s to 168h, such as 30s, 5m or 2h")
-    return seconds
+load.register(app)
 
 
 def main() -> NoReturn:

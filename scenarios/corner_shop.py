@@ -311,8 +311,7 @@ class Day:
                     receipt = yield from self._ended(wallet, receipt)
             except (Refused, PayerPhoneError) as error:
                 receipt |= {"outcome": "refused", "reason": str(error)}
-            latency = max(0.0, stage.env.now - began - human)
-            stage.measurement.record(stage.env.now - stage.started, round(latency * 1_000_000), receipt, "static_code")
+            stage.record(receipt, "static_code", due=began, sent=began, human=human)
         self._home(wallet)
 
     def _ended(self, wallet: Wallet, receipt: Receipt) -> Process:

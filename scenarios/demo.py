@@ -135,6 +135,11 @@ def maker(seed: bytes) -> Maker:
     return Maker(SecurityModule(random.randbytes(32), random), random, MAKER_BEGAN)
 
 
+def sound(wallet: Sequence[DemoCard]) -> list[DemoCard]:
+    """The wallet's debit cards without those that are lost, blocked or poor."""
+    return [card for place, card in enumerate(wallet) if card.product == "debit" and place % 100 not in DISTINGUISHED]
+
+
 def state_of(model: str, now: Instant) -> DeviceState:
     """What a sound phone of the demo says of itself: patched this month, and with the demo's App."""
     today = local_time(now)

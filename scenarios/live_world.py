@@ -36,12 +36,14 @@ from network.party import SECOND, calm_collector
 from network.service import Address, ConfigurationError
 from network.store import Store, sqlite_url
 from scenarios import books, demo, demo_cards, embedded
+from scenarios.load.demand import Demand
+from scenarios.measurement import Measurement
 from scenarios.offices import LiveOffice, TrustedOffice
+from scenarios.outcome import result_of
 from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port, services
 from scenarios.real_time import RealTime
-from scenarios.result import Books, Measurement, Result
+from scenarios.result import Books, Result
 from scenarios.stage import Cast, Phone, Scenario, Stage, cast_of
-from scenarios.virtual_world import title
 from scenarios.wallet import read_wallet
 
 SIGN_ON_SECONDS: Final = 60.0
@@ -129,21 +131,25 @@ async def phone_host(
     phones: int,
     configuration: Configuration | None = None,
     cast: Cast | None = None,
+    demand: Demand | None = None,
 ) -> Any:
     """Install phones on free terminals of a running network, connect them and set the stage.
 
     Parameters
     ----------
+    phones
+        How many there are; a generator that serves a part of the `demand` hosts its share of them.
     cast
         What a scenario needs besides the `phones`.
     """
     cast = cast or Cast()
-    free = [terminal for terminal in network.description["terminals"] if terminal["free"]]
+    free = free_terminals(network)
     if len(free) < phones:
-        raise NetworkError(f"the network has {len(free)} free terminals, {phones} are wanted: choose fewer --phones")
+        raise NetworkError(f"the network has {len(free)} free terminals, {phones} are wanted: choose fewer")
+    part, parts = (0, 1) if demand is None else (demand.part, demand.parts)
     module = SecurityModule(os.urandom(32), SystemRandom())
     # from the list's end: outside clients are likely to begin at its beginning
-    chosen = free[len(free) - phones :]
+    chosen = free[len(free) - phones :][part::parts]
     _install(store, module, chosen)
     configured = configuration or demo.configurations(demo.Timeouts(), till=cast.till)["merchant_device"]
     devices: list[str] = []
@@ -158,14 +164,16 @@ async def phone_host(
     stage = Stage(
         timing=clock,
         host=runtime,
-        random=Random(f"scenario/{seed}"),  # noqa: S311 - the shoppers, not a key
+        # the shoppers, not a key
+        random=Random(f"scenario/{seed}" if parts == 1 else f"scenario/{seed}/{part}"),  # noqa: S311
         duration=duration,
         measurement=Measurement(duration),
         devices=devices,
         now=real_now,
+        demand=demand,
     )
     stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in chosen]
-    stage.cards = await asyncio.to_thread(_cards, network, cast)
+    stage.cards = await asyncio.to_thread(_cards, network, cast, part, parts)
     stage.offices = {name: LiveOffice(network, name) for name in ("acquirer", *network.issuers)}
     stage.offices["merchant_device"] = TrustedOffice(runtime)
     runtime.start()
@@ -194,8 +202,13 @@ def _install(store: Store, module: SecurityModule, terminals: list[dict[str, Any
     unit.commit()
 
 
-def _cards(network: RunningNetwork, cast: Cast) -> list[Any]:
-    """The wallet's cards, their counters where the issuer has seen them last.
+def free_terminals(network: RunningNetwork) -> list[dict[str, Any]]:
+    """The terminals that are free for outside clients and scenarios."""
+    return [terminal for terminal in network.description["terminals"] if terminal["free"]]
+
+
+def _cards(network: RunningNetwork, cast: Cast, part: int, parts: int) -> list[Any]:
+    """A share of the wallet's cards, their counters where the issuer has seen them last.
 
     Raises
     ------
@@ -210,6 +223,7 @@ def _cards(network: RunningNetwork, cast: Cast) -> list[Any]:
     if missing:
         raise ConfigurationError(f"{network.folder} has no cards of {', '.join(missing)}, which the scenario needs")
     chips = demo_cards.chips_for(held)
+    held = (demo.sound(held) if cast.sound_cards else held)[part::parts]
     with ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda card: network.get(card.issuer, f"/cards/{card.pan}")["highest_atc"] or 0, held))
     return [demo_cards.hold(demo_cards.at_counter(card, atc), chips) for card, atc in zip(held, seen, strict=True)]
@@ -270,26 +284,16 @@ async def _play(
             taken = {us: times - before[party].get(us, 0) for us, times in counts.items()}
             service[party] = Durations({us: times for us, times in taken.items() if times > 0}).summary()
         reversals = demo.reversals(store)
-    measurement = stage.measurement
-    return Result(
-        scenario=name,
-        title=title(scenario),
+    return result_of(
+        stage.measurement,
+        name=name,
+        scenario=scenario,
         runtime="live",
         seed=seed,
-        duration=round(played, 3),
+        played=played,
         started_at=started_at,
-        attempts=measurement.attempts,
-        approved=measurement.approved,
-        declined=dict(sorted(measurement.declined.items())),
-        unanswered=measurement.unanswered,
-        refused=dict(sorted(measurement.refused.items())),
         reversals=reversals,
-        amount=measurement.amount,
-        throughput=round(measurement.approved / played, 3),
-        end_to_end=measurement.latency.summary(),
         parties=service,
-        timeline=measurement.timeline(),
-        ways=measurement.ways(),
         books=agreed,
         environment={"phones": str(phones), **environment(host.time.lag)},
     )

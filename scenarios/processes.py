@@ -234,7 +234,12 @@ class Processes:
         command = [sys.executable, "-m", "scenarios.cli", "serve", kind, "--config", str(self.folder / f"{name}.toml")]
         try:
             self.running[name] = subprocess.Popen(  # noqa: S603 - our own module
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment()
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=process_environment(),
             )
         finally:
             log.close()
@@ -299,5 +304,6 @@ class Processes:
         return lines[-1] if lines else "it said nothing"
 
 
-def _environment() -> dict[str, str]:
+def process_environment() -> dict[str, str]:
+    """The environment of a process that is to end when this one does."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}

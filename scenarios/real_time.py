@@ -48,6 +48,10 @@ class RealTime:
         if self._handle is not None:
             self._handle.cancel()
 
+    def clock(self) -> float:
+        """What time it is now, in the environment's units."""
+        return time.monotonic() - self._origin
+
     def trigger(self, event: simpy.Event, value: Any) -> None:
         """Let `event` happen at the real time that it is now."""
         try:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from network.durations import Durations, Summary
-from network.party import Json
+from network.durations import Summary
 
 PARTIES = ("merchant_device", "acquirer", "switch", "issuer")
 """In the order in which a payment passes them."""
@@ -58,8 +55,8 @@ class Interval:
     codes : dict
         Response codes (DE39) to how many payments ended with them, 00 among them.
     reversals, timeouts, stand_in : int
-        Reversals that began in it, payments that nobody answered in time, and payments that the switch answered for
-        the issuer.
+        Reversals that began in it, payments that nobody answered in time, and payments that were answered for an
+        issuer who could not be reached or did not answer (91, 98).
     lag : Summary or None
         How late the generators were, in microseconds from a payment's due time to its sending.
     heat : dict
@@ -215,7 +212,7 @@ class Result:
     Of a load run `load` tells how payments were generated, and everything counts only what was due after the warm-up.
     `histograms` are HdrHistograms (version 2, compressed, base64) of microseconds by name: ``response`` from when a
     payment was due, ``service`` from when it was sent, ``lag`` between the two. `timeouts` are payments that nobody
-    answered in time, `stand_in` those that the switch answered for the issuer.
+    answered in time, `stand_in` those that were answered for an issuer who could not be reached or did not answer.
     """
 
     scenario: str
@@ -257,86 +254,3 @@ class Result:
             return []
         known = [way for way in WAYS if way in self.ways]
         return [(WAYS.get(way, way), self.ways[way]) for way in [*known, *sorted(self.ways.keys() - WAYS.keys())]]
-
-
-class Measurement:
-    """Takes what happens in a run and makes the result of it.
-
-    Parameters
-    ----------
-    duration : float
-        Planned length of the run, in seconds; the timeline has at most 120 slices.
-    """
-
-    def __init__(self, duration: float) -> None:
-        self.attempts = 0
-        self.approved = 0
-        self.amount = 0
-        self.unanswered = 0
-        self.declined: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.latency = Durations()
-        self.length = max(1.0, float(math.ceil(duration / 120)))
-        self._slices: dict[int, tuple[Counter[str], Durations]] = {}
-        self._ways: dict[str, tuple[Counter[str], Durations]] = {}
-
-    def record(self, at: float, latency: int, receipt: dict[str, Json], way: str) -> None:
-        """Count a payment that ended `at` seconds into the run, `latency` microseconds after it was due."""
-        self.attempts += 1
-        self._record_way(way, latency, receipt)
-        counts, latencies = self._slices.setdefault(int(at // self.length), (Counter(), Durations()))
-        counts["attempts"] += 1
-        outcome = receipt["outcome"]
-        if outcome == "refused":
-            self.refused[str(receipt.get("reason"))] += 1
-            counts["failed"] += 1
-            return
-        self.latency.record(latency)
-        latencies.record(latency)
-        if outcome == "approved":
-            self.approved += 1
-            counts["approved"] += 1
-            amount = receipt["amount"]
-            self.amount += amount if isinstance(amount, int) else 0
-        elif outcome == "declined":
-            self.declined[str(receipt["response_code"])] += 1
-            counts["declined"] += 1
-        else:
-            self.unanswered += 1
-            counts["failed"] += 1
-
-    def _record_way(self, way: str, latency: int, receipt: dict[str, Json]) -> None:
-        counts, latencies = self._ways.setdefault(way, (Counter(), Durations()))
-        counts["attempts"] += 1
-        if receipt["outcome"] == "approved":
-            counts["approved"] += 1
-            counts["offline"] += receipt["offline"] is True
-        if receipt["outcome"] != "refused":
-            latencies.record(latency)
-
-    def ways(self) -> dict[str, WayFigures]:
-        """How it went in each way that somebody paid in."""
-        return {
-            way: WayFigures(counts["attempts"], counts["approved"], counts["offline"], latencies.summary())
-            for way, (counts, latencies) in self._ways.items()
-        }
-
-    def timeline(self) -> list[Interval]:
-        """The run in slices, those without an event too."""
-        if not self._slices:
-            return []
-        intervals = []
-        for index in range(max(self._slices) + 1):
-            counts, latencies = self._slices.get(index, (Counter(), Durations()))
-            intervals.append(
-                Interval(
-                    index * self.length,
-                    self.length,
-                    counts["attempts"],
-                    counts["approved"],
-                    counts["declined"],
-                    counts["failed"],
-                    latencies.summary(),
-                )
-            )
-        return intervals

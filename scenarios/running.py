@@ -13,15 +13,18 @@ from rich.console import Console
 from network.service import ConfigurationError
 from scenarios import console as screen
 from scenarios import demo, live_world, report, virtual_world
+from scenarios.measurement import Measurement
 from scenarios.processes import read_description
-from scenarios.result import Measurement, Result
+from scenarios.result import Result
 from scenarios.stage import Scenario, ScenarioFailed, cast_of
 
 NOTHING_APPROVED: Final = 1
 BOOKS_DISAGREE: Final = 4
 SCENARIO_FAILED: Final = 5
+INVALID: Final = 98
+THRESHOLD_MISSED: Final = 99
 DEFAULT_REPORTS: Final = Path("runs")
-SCENARIOS: Final = ("street_market", "corner_shop")
+SCENARIOS: Final = ("street_market", "corner_shop", "steady")
 
 
 def find_scenario(name: str) -> Scenario:
@@ -67,8 +70,6 @@ def run_scenario(
     issuers: int | None = None,
 ) -> int:
     """Run a scenario; exit code 0, `NOTHING_APPROVED`, `BOOKS_DISAGREE` or `SCENARIO_FAILED`."""
-    from scenarios.cli import print_json
-
     scenario = find_scenario(name)
     stem = Path(name).stem
     if directory is not None and not live:
@@ -84,7 +85,20 @@ def run_scenario(
     except ScenarioFailed as failed:
         stderr.print(f"FAILED: {failed}", markup=False)
         return SCENARIO_FAILED
-    folder = report_to or DEFAULT_REPORTS / f"{stem}-{result.runtime}"
+    return finish(result, report_to, as_json=as_json)
+
+
+def finish(result: Result, report_to: Path | None, *, as_json: bool) -> int:
+    """Show a result and write its report; the exit code that it deserves.
+
+    Raises
+    ------
+    ConfigurationError
+        The report cannot be written.
+    """
+    from scenarios.cli import print_json
+
+    folder = report_to or DEFAULT_REPORTS / f"{result.scenario}-{result.runtime}"
     try:
         written = report.write(result, folder)
     except OSError as error:
@@ -93,9 +107,18 @@ def run_scenario(
         print_json(result.as_json())
     else:
         screen.show(result, Console(highlight=False))
-    stderr.print(f"report: {written}", markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {written}", markup=False)
+    return exit_code(result)
+
+
+def exit_code(result: Result) -> int:
+    """What a run ends with: broken books before an invalid run, that before a threshold missed."""
     if not result.books.agree:
         return BOOKS_DISAGREE
+    if result.load is not None and not result.load.valid:
+        return INVALID
+    if not all(threshold.met for threshold in result.thresholds):
+        return THRESHOLD_MISSED
     return 0 if result.approved else NOTHING_APPROVED
 
 

@@ -12,12 +12,16 @@ import typing
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import simpy
 
 from network.party import CommandError, Endpoint, Instant, Json
-from scenarios.result import Measurement
+from scenarios.measurement import Ended, Measurement
+
+if TYPE_CHECKING:
+    from scenarios.load.demand import Demand
+    from scenarios.load.shapes import Shape
 
 Answered: TypeAlias = "Callable[[Json | CommandError], None]"
 Process: TypeAlias = Generator[simpy.Event, Any, Any]
@@ -83,6 +87,9 @@ class Timing(Protocol):
 
     env: simpy.Environment
 
+    def clock(self) -> float:
+        """What time it is in the environment's units, also while it is behind."""
+
     def trigger(self, event: simpy.Event, value: Any) -> None:
         """Let an event happen now, from outside the simulation."""
 
@@ -128,7 +135,15 @@ class Phone:
         """Ask for the card's balance; the event's value is the receipt."""
         return self.stage.env.process(self.pay("balance", {}, Hand(self.stage, card, None, typing)))
 
-    def pay(self, name: str, arguments: dict[str, Json], payer: Payer) -> Process:
+    def pay(
+        self,
+        name: str,
+        arguments: dict[str, Json],
+        payer: Payer,
+        *,
+        due: float | None = None,
+        planned: float | None = None,
+    ) -> Process:
         """Give the phone a command that a payer takes part in, and wait for its receipt.
 
         Parameters
@@ -139,6 +154,10 @@ class Phone:
             Of the command, but for ``terminal``.
         payer : Payer
             What is held to the phone, typed on it, shown to its camera, or looks at its screen.
+        due : float or None
+            From when it is timed, in the environment's time; by default from now.
+        planned : float or None
+            When it was planned for, in seconds of the run; by default when it was due.
         """
         stage = self.stage
         if self.is_busy:
@@ -148,7 +167,8 @@ class Phone:
         endpoints = payer.endpoints()
         for kind, endpoint in endpoints.items():
             stage.host.attach(f"{kind}:{self.terminal_id}", endpoint)
-        due = stage.env.now
+        sent = stage.timing.clock()
+        due = sent if due is None else due
         stage.host.command(
             name, {"terminal": self.terminal_id, **arguments}, lambda result: stage.timing.trigger(done, result)
         )
@@ -158,9 +178,7 @@ class Phone:
         self.is_busy = False
         receipt = _receipt(result, self.terminal_id, arguments.get("amount", 0))
         if name == "sale":
-            now = stage.env.now
-            microseconds = max(0, round((now - due - payer.human_seconds) * 1_000_000))
-            stage.measurement.record(now - stage.started, microseconds, receipt, payer.way)
+            stage.record(receipt, payer.way, due=due, sent=sent, human=payer.human_seconds, planned=planned)
         stage.receipts.append(receipt) if stage.keeps_receipts else None
         return receipt
 
@@ -230,6 +248,11 @@ class Hand:
             reply(answer)
 
 
+def microseconds(seconds: float) -> int:
+    """A duration as it is measured: whole microseconds, none below zero."""
+    return max(0, round(seconds * 1_000_000))
+
+
 def positions_of(pin: str, layout: str) -> list[int]:
     """Which keys spell `pin` on a pad whose keys bear the digits of `layout` in their order."""
     return [layout.index(digit) for digit in pin]
@@ -274,6 +297,10 @@ class Stage:
         Tells the instant it is.
     duration : float
         How long the run lasts, in seconds; a scenario ends by itself at that time.
+    started : float
+        The environment's time at which the run's time is zero; what is due before warms up and does not count.
+    demand : Demand or None
+        How payments are to come to be due; None: as the scenario usually does it.
     """
 
     timing: Timing = field(repr=False)
@@ -291,6 +318,7 @@ class Stage:
     tap_seconds: float = 0.0
     hold_again_seconds: float = HOLD_AGAIN_SECONDS
     started: float = 0.0
+    demand: Demand | None = None
     keeps_receipts: bool = False
     receipts: list[Receipt] = field(repr=False, default_factory=list)
 
@@ -299,6 +327,37 @@ class Stage:
         done = self.env.event()
         self.offices[party].ask(operation, arguments, lambda result: self.timing.trigger(done, result))
         return done
+
+    def record(
+        self, receipt: Receipt, way: str, *, due: float, sent: float, human: float = 0.0, planned: float | None = None
+    ) -> None:
+        """Count a payment that ends now.
+
+        Parameters
+        ----------
+        due, sent : float
+            When it was due and when it was sent, in the environment's time.
+        human : float
+            Seconds of it that were somebody's who pays, and count as nobody's latency.
+        planned : float or None
+            When it was planned for, in seconds of the run; by default when it was due.
+        """
+        ended = self.timing.clock()
+        self.measurement.record(
+            Ended(
+                at=ended - self.started,
+                due=due - self.started if planned is None else planned,
+                response=microseconds(ended - due - human),
+                service=microseconds(ended - sent - human),
+                lag=microseconds(sent - due),
+                receipt=receipt,
+                way=way,
+            )
+        )
+
+    def until(self, seconds: float) -> simpy.Event:
+        """The moment at which so many seconds of the run are over; now, where they are."""
+        return self.env.timeout(max(0.0, self.started + seconds - self.env.now))
 
     @property
     def env(self) -> simpy.Environment:
@@ -327,6 +386,10 @@ class Cast:
         Further cards, by the names of their products (`issuer.card_profiles.PROFILES`).
     till : mapping
         What of the phones' configuration is otherwise than usual.
+    sound_cards : bool
+        Cards that would be declined (lost, blocked, poor) stay at home.
+    usual : callable or None
+        Of a scenario that takes a load: the shape of its load in a run of so many seconds, unless it is told another.
     """
 
     phones: int | None = None
@@ -334,6 +397,8 @@ class Cast:
     cards: int | None = None
     products: tuple[str, ...] = ()
     till: Mapping[str, Json] = field(default_factory=dict)
+    sound_cards: bool = False
+    usual: Callable[[float], Shape] | None = None
 
 
 def cast(needs: Cast) -> Callable[[Scenario], Scenario]:

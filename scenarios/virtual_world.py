@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -22,9 +22,11 @@ from network.party import SECOND, Instant, calm_collector
 from network.store import Store, sqlite_url
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
 from scenarios import books, demo, demo_cards
+from scenarios.measurement import Measurement
 from scenarios.members import issuers_among
 from scenarios.offices import VirtualOffice
-from scenarios.result import Books, Measurement, Result
+from scenarios.outcome import result_of
+from scenarios.result import Books, Result
 from scenarios.stage import TAP_SECONDS, Cast, Phone, Process, Scenario, Stage
 
 EPOCH: Final[Instant] = 1_790_125_200 * SECOND
@@ -42,6 +44,10 @@ class SimulatedTime:
 
     def __init__(self, env: simpy.Environment) -> None:
         self.env = env
+
+    def clock(self) -> float:
+        """What time it is now."""
+        return self.env.now
 
     def trigger(self, event: simpy.Event, value: Any) -> None:
         """Let an event happen now."""
@@ -70,6 +76,7 @@ class VirtualWorld:
     wire: Wire
     offices: dict[str, VirtualOffice]
     modules: dict[str, SecurityModule]
+    cast: Cast = field(default_factory=Cast)
 
     @property
     def issuers(self) -> list[str]:
@@ -93,7 +100,8 @@ class VirtualWorld:
             secrets=Random(f"secrets/{self.seed}"),  # noqa: S311
             now=lambda: self.network.now,
         )
-        stage.cards = [demo_cards.hold(card, self.data.chips) for card in self.data.wallet]
+        held = demo.sound(self.data.wallet) if self.cast.sound_cards else self.data.wallet
+        stage.cards = [demo_cards.hold(card, self.data.chips) for card in held]
         stage.phones = [Phone(stage, terminal.terminal_id) for terminal in self.data.terminals[:phones]]
         return stage
 
@@ -194,7 +202,7 @@ def virtual_world(
         network.start()
         offices = {name: VirtualOffice(node) for name, node in nodes.items()}
         modules = {name: party.module for name, party in parties.items()}
-        world = VirtualWorld(env, network, nodes, stores, data, seed, wire, offices, modules)
+        world = VirtualWorld(env, network, nodes, stores, data, seed, wire, offices, modules, cast)
         world.env.run(until=5.0)
         try:
             with calm_collector():
@@ -226,27 +234,17 @@ def play(
             progress(env.now - stage.started, stage.measurement)
     played = env.now - stage.started
     world.run_until(world.is_settled, SETTLING_SECONDS)
-    measurement = stage.measurement
     measured = ("merchant_device", "acquirer", "switch", *world.issuers)
-    return Result(
-        scenario=name,
-        title=title(scenario),
+    return result_of(
+        stage.measurement,
+        name=name,
+        scenario=scenario,
         runtime="virtual",
         seed=world.seed,
-        duration=round(played, 3),
+        played=played,
         started_at=demo.iso_time(EPOCH + round(stage.started * SECOND)),
-        attempts=measurement.attempts,
-        approved=measurement.approved,
-        declined=dict(sorted(measurement.declined.items())),
-        unanswered=measurement.unanswered,
-        refused=dict(sorted(measurement.refused.items())),
         reversals=demo.reversals(world.stores["merchant_device"]) - reversals,
-        amount=measurement.amount,
-        throughput=round(measurement.approved / played, 3),
-        end_to_end=measurement.latency.summary(),
         parties={party: world.nodes[party].service.summary() for party in measured},
-        timeline=measurement.timeline(),
-        ways=measurement.ways(),
         books=world.books(before),
         environment={
             "phones": str(phones),
@@ -254,8 +252,3 @@ def play(
             "fourparty": version("fourparty"),
         },
     )
-
-
-def title(scenario: Scenario) -> str:
-    """A scenario's title: the first line of its docstring."""
-    return (scenario.__doc__ or scenario.__name__).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,92 @@
+"""What a generator is told to do, as the line of JSON that its process reads first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenarios.load.arrivals import Arrivals, Due
+from scenarios.load.demand import Demand
+from scenarios.load.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A generator's part of a run.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the network: its ``network.json`` and ``wallet.json``.
+    host : str or None
+        Where the network runs, if not where ``network.json`` says.
+    scenario : str
+        Its name, or the Python file.
+    terminals : int
+        Of the whole run.
+    demand : Demand
+        Also which part of it this generator serves.
+    records : Path or None
+        Where to write down what was due.
+    """
+
+    folder: Path
+    host: str | None
+    scenario: str
+    seed: int
+    duration: float
+    terminals: int
+    demand: Demand
+    records: Path | None = None
+
+    def line(self) -> str:
+        """One line of JSON."""
+        demand = self.demand
+        return json.dumps(
+            {
+                "folder": str(self.folder),
+                "host": self.host,
+                "scenario": self.scenario,
+                "seed": self.seed,
+                "duration": self.duration,
+                "terminals": self.terminals,
+                "records": None if self.records is None else str(self.records),
+                "demand": {
+                    "shape": None if demand.shape is None else demand.shape.as_json(),
+                    "rate": demand.rate,
+                    "closed": demand.closed,
+                    "arrivals": demand.arrivals.value,
+                    "day": None if demand.day is None else [[due.at, due.fen] for due in demand.day],
+                    "warm_up": demand.warm_up,
+                    "part": demand.part,
+                    "parts": demand.parts,
+                },
+            }
+        )
+
+    @classmethod
+    def read(cls, line: str) -> Assignment:
+        """What `line` gave."""
+        plain: dict[str, Any] = json.loads(line)
+        demand = plain["demand"]
+        return cls(
+            folder=Path(plain["folder"]),
+            host=plain["host"],
+            scenario=plain["scenario"],
+            seed=plain["seed"],
+            duration=plain["duration"],
+            terminals=plain["terminals"],
+            records=None if plain["records"] is None else Path(plain["records"]),
+            demand=Demand(
+                shape=None if demand["shape"] is None else Shape.from_json(demand["shape"]),
+                rate=demand["rate"],
+                closed=demand["closed"],
+                arrivals=Arrivals(demand["arrivals"]),
+                day=None if demand["day"] is None else [Due(at, fen) for at, fen in demand["day"]],
+                warm_up=demand["warm_up"],
+                part=demand["part"],
+                parts=demand["parts"],
+            ),
+        )

@@ -1,0 +1,255 @@
+"""A load run: generators as processes, one common beginning, and one result of what they all measured."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from network.durations import Durations, Summary
+from network.live import real_now
+from network.party import SECOND
+from network.service import ConfigurationError
+from scenarios import books
+from scenarios.load.assignment import Assignment
+from scenarios.load.validity import Generator, problems_of
+from scenarios.measurement import Measurement
+from scenarios.processes import NetworkError, RunningNetwork, process_environment
+from scenarios.result import Books, Load
+from scenarios.stage import ScenarioFailed
+
+READY_SECONDS: Final = 120.0
+"""How long generators may take until their phones are signed on."""
+
+HEAD_START: Final = 0.3
+"""Seconds from when all generators are ready to the beginning."""
+
+AFTERWARDS_SECONDS: Final = 200.0
+"""How long after the planned end generators may take for the last payments, timeouts and reversals."""
+
+SETTLING_SECONDS: Final = 60.0
+
+Told = Callable[["Standing"], None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is: seconds of the run, payments so far, and the worst generator's percentiles in microseconds."""
+
+    elapsed: float
+    due: int
+    sent: int
+    approved: int
+    declined: int
+    failed: int
+    p99: int
+    lag_p99: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the generators of a run measured together, and what the parties did meanwhile."""
+
+    measurement: Measurement
+    generators: list[Generator]
+    began: int
+    played: float
+    parties: dict[str, Summary]
+    reversals: int
+    books: Books
+    lag: float
+
+
+def generate(
+    network: RunningNetwork,
+    assignments: Sequence[Assignment],
+    *,
+    start_at: int | None = None,
+    told: Told = lambda _: None,
+) -> Generated:
+    """Let generators play their parts on a running network, and add up what they measured.
+
+    Parameters
+    ----------
+    start_at
+        When payments begin, an instant; as soon as all are ready unless given.
+    told
+        Told now and then how far it is.
+
+    Raises
+    ------
+    NetworkError
+        A generator ended, or was not ready in time.
+    ConfigurationError, ScenarioFailed
+        As a generator says.
+    """
+    before = network.books()
+    keepers = ("acquirer", "switch", *network.issuers)
+    counts = {party: network.latency_counts(party) for party in keepers}
+    generators = _Generators(assignments)
+    try:
+        generators.wait_until_ready()
+        began = start_at or real_now() + round(HEAD_START * SECOND)
+        done = generators.play(began, told)
+    finally:
+        generators.stop()
+    measurement = Measurement(assignments[0].duration)
+    service = Durations()
+    for one in done:
+        measurement.add(Measurement.from_json(one["measurement"]))
+        service.add({int(us): times for us, times in one["service"].items()})
+    found = _settled(network, before)
+    parties = {"merchant_device": service.summary()}
+    for party in keepers:
+        now = network.latency_counts(party).items()
+        taken = {us: times - counts[party].get(us, 0) for us, times in now}
+        parties[party] = Durations({us: times for us, times in taken.items() if times > 0}).summary()
+    return Generated(
+        measurement=measurement,
+        generators=[Generator(one["cpu"], one["settled"]) for one in done],
+        began=began,
+        played=max(one["played"] for one in done),
+        parties=parties,
+        reversals=sum(one["reversals"] for one in done),
+        books=found,
+        lag=max(one["lag"] for one in done),
+    )
+
+
+def load_of(generated: Generated, assignment: Assignment, shape: str, *, longest_lag: float, generators: int) -> Load:
+    """How the payments were generated, and whether the generators did what they were told."""
+    measured, demand = generated.measurement, assignment.demand
+    problems = problems_of(measured, generated.generators, closed=demand.closed, longest_lag=longest_lag)
+    return Load(
+        mode="closed" if demand.closed else "open",
+        shape=shape,
+        rate=0.0 if demand.closed else round(measured.due / assignment.duration, 3),
+        terminals=assignment.terminals,
+        generators=generators,
+        warm_up=demand.warm_up,
+        due=measured.due,
+        sent=measured.sent,
+        lag=measured.lag.summary(),
+        service=measured.service.summary(),
+        valid=not problems,
+        problems=problems,
+    )
+
+
+def _settled(network: RunningNetwork, before: dict[str, books.PartyBooks]) -> Books:
+    """The books when they agree, or as they are when that takes too long."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while True:
+        found = books.compare(network.books(), before)
+        if found.agree or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+class _Generators:
+    """The processes, and one queue of all that they say."""
+
+    def __init__(self, assignments: Sequence[Assignment]) -> None:
+        self._assignments = assignments
+        self._said: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue(maxsize=10_000)
+        self._processes: list[subprocess.Popen[str]] = []
+        for number, assignment in enumerate(assignments):
+            process = subprocess.Popen(
+                [sys.executable, "-m", "scenarios.load.generator"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=process_environment(),
+            )
+            self._processes.append(process)
+            threading.Thread(target=self._read, args=(number, process), daemon=True).start()
+            self._tell(process, assignment.line())
+
+    def wait_until_ready(self) -> None:
+        """Wait until all phones are signed on."""
+        ready: set[int] = set()
+        deadline = time.monotonic() + READY_SECONDS
+        while len(ready) < len(self._processes):
+            number, content = self._next(deadline, "the generators were not ready in time")
+            if "ready" in content:
+                ready.add(number)
+
+    def play(self, began: int, told: Told) -> list[dict[str, Any]]:
+        """Begin at an instant, and wait for what every generator measured."""
+        for process in self._processes:
+            self._tell(process, str(began))
+        done: dict[int, dict[str, Any]] = {}
+        standing: dict[int, dict[str, Any]] = {}
+        first = self._assignments[0]
+        seconds = (began - real_now()) / SECOND + first.demand.warm_up + first.duration + AFTERWARDS_SECONDS
+        deadline = time.monotonic() + seconds
+        while len(done) < len(self._processes):
+            number, content = self._next(deadline, "the generators did not come to an end")
+            if "done" in content:
+                done[number] = content["done"]
+            elif "progress" in content:
+                standing[number] = content["progress"]
+                told(_together(list(standing.values())))
+        return [done[number] for number in sorted(done)]
+
+    def stop(self) -> None:
+        """End the processes that have not ended."""
+        for process in self._processes:
+            if process.stdin is not None:
+                try:
+                    process.stdin.close()
+                except OSError:
+                    process.kill()
+        for process in self._processes:
+            try:
+                process.wait(5.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _next(self, deadline: float, too_long: str) -> tuple[int, dict[str, Any]]:
+        try:
+            number, content = self._said.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise NetworkError(too_long) from None
+        if content is None:
+            raise NetworkError(f"generator {number + 1} ended with code {self._processes[number].wait()}")
+        if "failed" in content:
+            kinds: dict[str, type[Exception]] = {
+                "ConfigurationError": ConfigurationError,
+                "ScenarioFailed": ScenarioFailed,
+            }
+            raise kinds.get(content["kind"], NetworkError)(content["failed"])
+        return number, content
+
+    def _read(self, number: int, process: subprocess.Popen[str]) -> None:
+        if process.stdout is not None:
+            ended = False
+            for line in process.stdout:
+                content = json.loads(line)
+                ended = "done" in content or "failed" in content
+                self._said.put((number, content))
+            if not ended:
+                self._said.put((number, None))
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[str], line: str) -> None:
+        if process.stdin is not None:
+            try:
+                process.stdin.write(line + "\n")
+                process.stdin.flush()
+            except OSError:
+                pass  # it has ended, which its reader tells
+
+
+def _together(standing: Sequence[dict[str, Any]]) -> Standing:
+    """How far all generators are."""
+    numbers = {name: sum(one[name] for one in standing) for name in ("due", "sent", "approved", "declined", "failed")}
+    worst = {name: max(one[name] for one in standing) for name in ("elapsed", "p99", "lag_p99")}
+    return Standing(**numbers, **worst)

@@ -1,0 +1,174 @@
+"""A generator: a process that hosts its share of the phones and makes its share of a run's payments.
+
+It reads one line of JSON, an `Assignment`, signs its phones on, says ``ready``, reads the instant at which payments
+begin, plays, and writes what it measured; what it says in between is how far it is. It ends when its standard input
+does. ``python -m scenarios.load.generator`` is started by `scenarios.load.coordinator`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from network.connections import allow_many_connections
+from network.durations import Durations
+from network.live import real_now, run_loop
+from network.party import SECOND
+from network.service import ConfigurationError
+from network.store import Store, sqlite_url
+from scenarios import demo, live_world
+from scenarios.load.assignment import Assignment
+from scenarios.processes import NetworkError, RunningNetwork
+from scenarios.running import find_scenario
+from scenarios.stage import ScenarioFailed, Stage, cast_of
+
+PROGRESS_SECONDS: Final = 1.0
+SETTLING_SECONDS: Final = 60.0
+"""How long, after the last payment, reversals of the phones may take."""
+
+CHECK_SECONDS: Final = 0.05
+
+
+class Channel:
+    """What the generator says and hears: lines on standard output and input."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._heard: asyncio.Queue[str] = asyncio.Queue()
+        threading.Thread(target=self._listen, name="channel", daemon=True).start()
+
+    def say(self, **content: Any) -> None:
+        """Write a line of JSON."""
+        sys.stdout.write(json.dumps(content) + "\n")
+        sys.stdout.flush()
+
+    async def hear(self) -> str:
+        """Read a line."""
+        return await self._heard.get()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self._loop.call_soon_threadsafe(self._heard.put_nowait, line)
+        # nobody wants the result any more
+        os._exit(1)
+
+
+def main() -> int:
+    """Run as a process of its own; the exit code is 0 where a result was written."""
+    allow_many_connections()
+    try:
+        run_loop(_serve())
+    except (ConfigurationError, NetworkError, ScenarioFailed) as error:
+        sys.stdout.write(json.dumps({"failed": str(error), "kind": type(error).__name__}) + "\n")
+        sys.stdout.flush()
+        return 1
+    return 0
+
+
+async def _serve() -> None:
+    channel = Channel()
+    assignment = Assignment.read(await channel.hear())
+    with tempfile.TemporaryDirectory(prefix="fourparty-generator-") as own:
+        store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
+        try:
+            await _generate(assignment, channel, store)
+        finally:
+            store.close()
+
+
+async def _generate(assignment: Assignment, channel: Channel, store: Store) -> None:
+    scenario = find_scenario(assignment.scenario)
+    network = RunningNetwork(assignment.folder)
+    async with live_world.phone_host(
+        network,
+        store,
+        seed=assignment.seed,
+        duration=assignment.duration,
+        phones=assignment.terminals,
+        cast=cast_of(scenario),
+        demand=assignment.demand,
+    ) as host:
+        channel.say(ready=len(host.stage.phones))
+        begins = int(await channel.hear())
+        stage: Stage = host.stage
+        host.runtime.service = Durations()
+        finished = stage.env.process(scenario(stage))
+        stage.started = stage.env.now + (begins - real_now()) / SECOND + assignment.demand.warm_up
+        host.time.start()
+        cpu = _Cpu(stage)
+        said = stage.timing.clock()
+        while not finished.triggered:
+            if host.time.error is not None:
+                raise host.time.error
+            await asyncio.sleep(CHECK_SECONDS)
+            cpu.look()
+            if stage.timing.clock() - said >= PROGRESS_SECONDS:
+                said = stage.timing.clock()
+                channel.say(progress=_progress(stage))
+        played = stage.timing.clock() - stage.started
+        host.time.stop()
+        await _settled(store)
+        channel.say(
+            done={
+                "measurement": stage.measurement.as_json(),
+                "played": played,
+                "service": {str(us): times for us, times in host.runtime.service.counts.items()},
+                "reversals": demo.reversals(store),
+                "cpu": cpu.share,
+                "lag": host.time.lag,
+                "settled": demo.is_settled("merchant_device", store),
+            }
+        )
+
+
+async def _settled(store: Store) -> None:
+    for _ in range(round(SETTLING_SECONDS / CHECK_SECONDS)):
+        if demo.is_settled("merchant_device", store):
+            return
+        await asyncio.sleep(CHECK_SECONDS)
+
+
+def _progress(stage: Stage) -> dict[str, Any]:
+    measured = stage.measurement
+    return {
+        "elapsed": stage.timing.clock() - stage.started,
+        "due": measured.due,
+        "sent": measured.sent,
+        "approved": measured.approved,
+        "declined": sum(measured.declined.values()),
+        "failed": measured.unanswered + sum(measured.refused.values()),
+        "p99": measured.latency.percentile(99),
+        "lag_p99": measured.lag.percentile(99),
+    }
+
+
+class _Cpu:
+    """The part of one processor that this process used while payments counted."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.share = 0.0
+        self._stage = stage
+        self._began: tuple[float, float] | None = None
+
+    def look(self) -> None:
+        """Take note; to be called now and then."""
+        stage = self._stage
+        now = stage.timing.clock()
+        if now < stage.started or now > stage.started + stage.duration:
+            return
+        used = os.times()
+        spent = used.user + used.system
+        if self._began is None:
+            self._began = now, spent
+        elif now - self._began[0] > CHECK_SECONDS:
+            self.share = (spent - self._began[1]) / (now - self._began[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
