@@ -42,7 +42,8 @@ from network.iso8583 import INTERBANK, TERMINAL, DecodeError, Message
 from network.keys import SecurityModule
 from network.ledger import LedgerAccount
 from network.member import ECHO, MemberSession
-from network.party import LinkName, Received, Turn
+from network.party import LinkName, Received, Standing, Turn
+from network.store import Store, UnitOfWork
 
 _MORE_PENDING = ("more-pending", "")
 
@@ -132,6 +133,18 @@ class Acquirer:
         self._operations.rolled_back()
         # whatever the turn set in motion when the link became ready is set in motion again
         self._was_ready = False
+
+    def standing(self, store: Store) -> Standing:
+        """See `Stationed`: without the switch every sale is declined."""
+        return self.session.standing()
+
+    def drain(self) -> None:
+        """See `Stationed`: new sales are answered as while the switch cannot be reached."""
+        self._context.switch.draining = True
+
+    def awaits(self, store: UnitOfWork) -> bool:
+        """See `Stationed`: sales that the switch has not answered."""
+        return bool(store.scan(Transaction, "status", PENDING, 1))
 
     def turn(self, turn: Turn) -> None:
         """See `Party`."""

@@ -249,7 +249,8 @@ class Sales:
         block = fields.get(52)
         if block is not None and terminal.pin_key is None:
             return "77", None
-        zone = context.switch.zone(turn.store) if context.switch.ready else None
+        switch = context.switch
+        zone = switch.zone(turn.store) if switch.ready and not switch.draining else None
         if zone is None or zone.pin_key is None:
             return "91", None
         if not isinstance(block, bytes) or terminal.pin_key is None:

@@ -16,7 +16,13 @@ _NOT_REJECTED: Final = "00000"
 
 
 class SwitchLink:
-    """The member session and the zone's keys, as those who send and receive over it need them."""
+    """The member session and the zone's keys, as those who send and receive over it need them.
+
+    Attributes
+    ----------
+    draining : bool
+        The process is about to end: no sale is begun any more.
+    """
 
     def __init__(self, configuration: Configuration, module: SecurityModule) -> None:
         retry = int(configuration.sign_on_retry * SECOND)
@@ -25,6 +31,7 @@ class SwitchLink:
         self._switch_id = configuration.switch_id
         self._overlap = int(configuration.key_overlap * SECOND)
         self._retry = retry
+        self.draining = False
         self._signed_on_again: Instant | None = None
         self._module = module
 

@@ -30,8 +30,8 @@ from network.iso8583.header import Header
 from network.keys import KeyHandle, SecurityModule
 from network.ledger import LedgerAccount
 from network.member import MemberSession, ZoneKeys, mac_is_valid
-from network.party import SECOND, Command, CommandError, Json, LinkName, Turn
-from network.store import Key
+from network.party import SECOND, Command, CommandError, Json, LinkName, Standing, Turn
+from network.store import Key, Store, UnitOfWork
 
 _MANAGEMENT: Final = frozenset({"0800", "0810", "0820", "0830"})
 
@@ -123,6 +123,17 @@ class Issuer:
         """What the session took for granted in the lost turn (a key, an answer sent) it asks for again."""
         self._sign_on_again = self._sign_on_again or self._session_changed
         self._wallets.rolled_back()
+
+    def standing(self, store: Store) -> Standing:
+        """See `Stationed`: without the switch there is nothing to authorise."""
+        return self.session.standing()
+
+    def drain(self) -> None:
+        """See `Stationed`: it is the switch that stops sending when the link closes."""
+
+    def awaits(self, store: UnitOfWork) -> bool:
+        """See `Stationed`: who asked for something that needs the switch waits for his command's answer."""
+        return False
 
     def _recover_session(self, turn: Turn) -> None:
         self._sign_on_again = False

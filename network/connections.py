@@ -88,7 +88,7 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._up: dict[LinkName, Connection] = {}
         self._servers: list[asyncio.Server] = []
-        self._dialling: list[asyncio.Task[None]] = []
+        self._dialling: dict[LinkName, asyncio.Task[None]] = {}
         self._paused: set[Connection] = set()
         self._accepted = 0
         self._limit = _connection_limit()
@@ -99,6 +99,11 @@ class Connections:
     def up(self) -> list[LinkName]:
         """The links that are up."""
         return sorted(self._up)
+
+    @property
+    def dialled(self) -> dict[LinkName, bool]:
+        """The links that are dialled, and whether they are up."""
+        return {link: link in self._up for link in sorted(self._dialling)}
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -124,7 +129,7 @@ class Connections:
 
     def dial(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
         """Keep the link `link` to an address up: connect, and connect again when it breaks."""
-        self._dialling.append(self._loop.create_task(self._keep_up(link, host, port, framing)))
+        self._dialling[link] = self._loop.create_task(self._keep_up(link, host, port, framing))
 
     def hang_up(self, link: LinkName) -> None:
         """Break a link as a fault of the line would: what is on its way is lost. A dialled one is connected again."""
@@ -156,12 +161,16 @@ class Connections:
             self._refused = 0
         self._sweeper = self._loop.call_later(HALF_FRAME_SECONDS / 4, self.sweep)
 
-    def stop_reading(self) -> None:
-        """Take no more: accept and dial no link, read nothing from those that are up."""
+    def stop_connecting(self) -> None:
+        """Accept and dial no link any more; those that are up stay."""
         for server in self._servers:
             server.close()
-        for task in self._dialling:
+        for task in self._dialling.values():
             task.cancel()
+
+    def stop_reading(self) -> None:
+        """Take no more: accept and dial no link, read nothing from those that are up."""
+        self.stop_connecting()
         for connection in list(self._up.values()):
             connection.pause()
 
@@ -173,7 +182,7 @@ class Connections:
         connections = list(self._up.values())
         for connection in connections:
             connection.close()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
+        await asyncio.gather(*self._dialling.values(), return_exceptions=True)
         if connections:
             await asyncio.wait([connection.closed for connection in connections], timeout=STOP_SECONDS)
         for connection in connections:

@@ -33,6 +33,7 @@ from network.party import (
     LinkName,
     Party,
     Received,
+    Stationed,
     Turn,
     Work,
     take_turn,
@@ -45,6 +46,12 @@ QUEUE_LIMIT: Final = 20_000
 
 TRACE_LENGTH: Final = 2_000
 """Messages that the process remembers, for people who ask what happened."""
+
+QUIET_SECONDS: Final = 0.05
+"""How long nothing may have come before a process that awaits nothing ends."""
+
+LONGEST_QUIET: Final = 0.5
+"""How long a process that awaits nothing waits at most for things to become quiet."""
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +115,7 @@ class LiveRuntime:
         self.events = 0
         self.failures = 0
         self.profile: TurnProfile | None = None
+        self.draining = False
         self._now = now
         self._random = random
         self._failed = failed
@@ -163,7 +171,7 @@ class LiveRuntime:
 
     def command(self, name: str, arguments: dict[str, Json], answered: Callable[[Json | CommandError], None]) -> None:
         """Give the party a command; `answered` is called on the loop with its answer."""
-        if self._stopping:
+        if self.draining:
             self._loop.call_soon(answered, CommandError(f"{name}: the party is stopping"))
             return
         self._tickets += 1
@@ -206,6 +214,11 @@ class LiveRuntime:
         return self._connections.up
 
     @property
+    def dialled(self) -> dict[LinkName, bool]:
+        """The links that this process dials, and whether they are up."""
+        return self._connections.dialled
+
+    @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of every address that links are accepted on."""
         return self._connections.addresses
@@ -215,11 +228,44 @@ class LiveRuntime:
         """Events waiting for the next turn."""
         return len(self._work)
 
+    async def drain(self, seconds: float) -> None:
+        """Before `stop`: take no new links and commands, and let what is awaited come, for `seconds` at most.
+
+        Links that are up stay so, since answers come over them. What is still awaited at the end is in rows, or was
+        never answered: the next process, or the other end, mends it.
+        """
+        self.draining = True
+        self._connections.stop_connecting()
+        party = self.party
+        stationed = party if isinstance(party, Stationed) else None
+        if stationed is not None:
+            stationed.drain()
+        began = quiet_since = self._loop.time()
+        events = self.events
+        while not self._stopping and self._loop.time() < began + seconds:
+            now = self._loop.time()
+            if self.events != events or len(self._work):
+                events, quiet_since = self.events, now
+            # what its peers sent before they could know gets the time to come
+            is_quiet = now >= quiet_since + QUIET_SECONDS or now >= began + LONGEST_QUIET
+            if is_quiet and not self._waiting and not (stationed is not None and self._awaits(stationed)):
+                return
+            await asyncio.sleep(QUIET_SECONDS / 2)
+
+    def _awaits(self, party: Stationed) -> bool:
+        try:
+            found = party.awaits(self._unit)
+            self._unit.commit()  # which wrote nothing: the rows that were read are forgotten
+        except StoreError:
+            return False  # the next turn finds it out
+        return found
+
     async def stop(self) -> None:
         """Take no more, finish what has arrived, close every link when its peer has read what was sent.
 
         Commands that have no answer yet are refused.
         """
+        self.draining = True
         self._connections.stop_reading()
         await asyncio.sleep(0)
         while len(self._work) and not self._stopping:

@@ -13,7 +13,7 @@ from typing import Final
 
 from network.iso8583 import INTERBANK, InterbankHeader, Message, interbank_mac_input
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule, SecurityModuleError
-from network.party import SECOND, Instant, LinkChange, LinkName, Turn
+from network.party import SECOND, Instant, LinkChange, LinkName, Standing, Turn
 from network.store import Row, table
 
 NO_MAC: Final = b"\0" * 8
@@ -203,6 +203,12 @@ class MemberSession:
     def ready(self) -> bool:
         """Signed on, and both keys have come over this link."""
         return self.is_signed_on and len(self._fresh) == 2
+
+    def standing(self) -> Standing:
+        """How a party stands whose only member link this is."""
+        missing = "its keys have not come" if self.is_signed_on else "it is not signed on"
+        reason = None if self.ready else f"the link to the switch {self.switch_id}: {missing}"
+        return Standing({self.switch_id: self.ready}, reason)
 
     def changed(self, turn: Turn, change: LinkChange, *, speaks_first: bool) -> None:
         """The link came up or went down. `speaks_first` is true where this member dialled."""

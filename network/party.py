@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import TypeAliasType
 
-from network.store import StoreError, UnitOfWork
+from network.store import Store, StoreError, UnitOfWork
 
 Instant: TypeAlias = int
 """A point in time: microseconds since 1970-01-01T00:00:00Z."""
@@ -195,6 +195,35 @@ class Party(Protocol):
 
     def rolled_back(self) -> None:
         """Forget whatever the party remembers of a turn that was not committed."""
+
+
+class Standing(NamedTuple):
+    """How a party stands in the network.
+
+    Attributes
+    ----------
+    members : mapping
+        Whom it exchanges messages with, by institution id: whether that one is signed on and has its keys.
+    reason : str or None
+        Why the party cannot serve as things stand; None where it can.
+    """
+
+    members: Mapping[str, bool]
+    reason: str | None
+
+
+@runtime_checkable
+class Stationed(Protocol):
+    """A party that knows how it stands with others, and what it still awaits of them."""
+
+    def standing(self, store: Store) -> Standing:
+        """How it stands now, as far as memory and what is committed say; asked from any thread."""
+
+    def drain(self) -> None:
+        """Take nothing new upon itself: the process is about to end. What it is owed an answer to goes on."""
+
+    def awaits(self, store: UnitOfWork) -> bool:
+        """Whether somebody waits for an answer that the party cannot give before another has answered it."""
 
 
 @contextmanager

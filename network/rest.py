@@ -27,6 +27,7 @@ from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
 from network.keys import SecurityModule
 from network.live import LiveRuntime, Traced
 from network.party import CommandError, Json, local_time
+from network.readiness import Readiness, as_json
 from network.store import Store
 from network.turn_profile import samples_to_json
 
@@ -106,6 +107,14 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
             "failures": runtime.failures,
         }
 
+    readiness = Readiness(service.store, service.runtime)
+
+    @app.get("/ready", responses={503: {"description": "It cannot serve now; `reason` says why."}})
+    async def ready() -> JSONResponse:
+        """Whether the process can serve now: 200, or 503 with the reason."""
+        report = await readiness.report()
+        return JSONResponse(as_json(service.name, report), 200 if report.ready else 503)
+
     operator = [fastapi.Depends(service.operator)]
 
     @app.get("/books", dependencies=operator)
@@ -156,7 +165,7 @@ class Guard:
     What the token's holder sends is bounded in length and time, and what comes on public paths more narrowly.
     """
 
-    OPEN: Final = frozenset(("/health", "/docs", "/openapi.json"))
+    OPEN: Final = frozenset(("/health", "/ready", "/docs", "/openapi.json"))
     LONGEST: Final = 65_536
     LONGEST_PUBLIC: Final = 16_384
     SECONDS: Final = 10.0

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
+import threading
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Annotated, Final, NamedTuple, TypeVar
 
+import sqlalchemy as sa
 import structlog
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -29,7 +32,8 @@ from network.keys import SecurityModule, SecurityModuleError
 from network.live import LiveRuntime, run_loop
 from network.party import Party, calm_collector
 from network.rest import RestThread, Routes, Service, application
-from network.store import Row, Store, StoreError
+from network.store import Row, Store, StoreError, StoreUnavailable
+from network.waiting import wait_for, wait_for_files
 
 PARENT_VARIABLE: Final = "FOURPARTY_PARENT"
 """Environment variable with the process id of who started this one and wants it to end with itself."""
@@ -74,6 +78,14 @@ class ProcessSettings(BaseSettings):
     ----------
     database : str
         SQLAlchemy URL of the party's own database.
+    database_password_file : Path or None
+        The database's password, which the URL then need not hold.
+    wait_seconds : float
+        How long to wait for a database server that does not let anybody in yet.
+    wait_for_files : bool
+        Whether to wait as long for files that the settings name and that another writes.
+    drain_seconds : float
+        How long, once told to end, to wait for answers that others still owe.
     storage_key_file : Path
         Hex file with the security module's storage key.
     log_level : str
@@ -83,7 +95,11 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
 
     database: str
+    database_password_file: Path | None = None
     storage_key_file: Path
+    wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    wait_for_files: bool = False
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
     @classmethod
@@ -184,6 +200,63 @@ def open_module(storage_key_file: Path) -> SecurityModule:
         raise ConfigurationError(f"{storage_key_file} does not hold a storage key: 32, 48 or 64 hex digits") from error
 
 
+def database_url(settings: ProcessSettings) -> str:
+    """The database's URL with its password, where that has a file of its own.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, or the setting is no URL.
+    """
+    if settings.database_password_file is None:
+        return settings.database
+    password = read_secret(settings.database_password_file)
+    try:
+        url = sa.make_url(settings.database)
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError("database: it is not given as a URL such as postgresql+psycopg://db/party") from error
+    return url.set(password=password).render_as_string(hide_password=False)
+
+
+def open_store(settings: ProcessSettings, rows: Sequence[type[Row]]) -> Store:
+    """The party's database, waited for while its server is not up.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be opened.
+    """
+    url = database_url(settings)
+    try:
+        return wait_for("the database", lambda: Store(url, rows), settings.wait_seconds, StoreUnavailable)
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def await_files(settings: ProcessSettings) -> None:
+    """Wait for the files that settings called ``..._file`` name, where the settings say so."""
+    if settings.wait_for_files:
+        named = ((name, getattr(settings, name)) for name in type(settings).model_fields)
+        paths = [path for name, path in named if name.endswith("_file") and isinstance(path, Path)]
+        wait_for_files(paths, settings.wait_seconds)
+
+
+@contextlib.contextmanager
+def ends_at_once() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end a process that does not serve yet: as a container's first one it would ignore them."""
+
+    def end(_number: int, _frame: object) -> None:
+        sys.exit(0)
+
+    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass(frozen=True)
 class Listening:
     """A port that the process accepts links on; they are named ``prefix:...``."""
@@ -278,17 +351,16 @@ def run(
         A port is in use, a file is missing, the database cannot be opened.
     """
     configure_logging(settings.log_level)
-    module = open_module(settings.storage_key_file)
-    token = read_secret(settings.operator_token_file)
-    try:
-        store = Store(settings.database, rows)
-    except StoreError as error:
-        raise ConfigurationError(str(error)) from error
+    with ends_at_once():
+        await_files(settings)
+        module = open_module(settings.storage_key_file)
+        token = read_secret(settings.operator_token_file)
+        store = open_store(settings, rows)
     try:
         party = make_party(module)
         listening = bind(Address.parse(settings.api))
         allow_many_connections()
-        return run_loop(_serve(party, store, module, token, listening, listen, dial, routes, prepare))
+        return run_loop(_serve(party, store, module, settings, token, listening, listen, dial, routes, prepare))
     finally:
         store.close()
 
@@ -297,6 +369,7 @@ async def _serve(
     party: Party,
     store: Store,
     module: SecurityModule,
+    settings: ServiceSettings,
     token: str,
     listening: socket.socket,
     listen: Sequence[Listening],
@@ -337,6 +410,8 @@ async def _serve(
         code = await ended
     orphaned.cancel()
     log.info("stopping", party=party.name)
+    if code == 0:
+        await runtime.drain(settings.drain_seconds)
     await runtime.stop()
     await loop.run_in_executor(None, rest.stop)
     return code

@@ -40,6 +40,14 @@ class StoreError(Exception):
     """The database failed or could not be opened; what was not committed is not there."""
 
 
+class StoreUnavailable(StoreError):
+    """The database server cannot be reached, or lets nobody in yet: trying again later may help."""
+
+
+CONNECT_SECONDS = 5
+"""How long a database server may take to let a connection in."""
+
+
 @dataclass(frozen=True, slots=True)
 class TableSpec:
     """What a row class says of its table.
@@ -178,7 +186,7 @@ class Store:
     Raises
     ------
     StoreError
-        The database cannot be opened.
+        The database cannot be opened; StoreUnavailable where the server cannot be reached.
     """
 
     def __init__(self, url: str, rows: Sequence[type[Row]], *, durable: bool = True) -> None:
@@ -194,6 +202,7 @@ class Store:
         if not self.is_sqlite:
             # positional parameters, so that rows travel as tuples
             options["paramstyle"] = "format"
+            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
         if self.is_sqlite:
             options["connect_args"] = {"check_same_thread": False, "cached_statements": 256, "timeout": 10}
         self.metadata = sa.MetaData()
@@ -206,7 +215,9 @@ class Store:
             self._check_schema()
             self._connection = self.engine.connect()
         except (sa.exc.SQLAlchemyError, ImportError) as error:
-            raise StoreError(f"cannot open {self.url.render_as_string()}: {_reason(error)}") from error
+            is_away = isinstance(error, sa.exc.OperationalError) and not self.is_sqlite
+            kind = StoreUnavailable if is_away else StoreError
+            raise kind(f"cannot open {self.url.render_as_string()}: {_reason(error)}") from error
         self.statements = {row: _Statements(row.spec, table, self.engine.dialect) for row, table in self.tables.items()}
 
     def _check_schema(self) -> None:
@@ -248,6 +259,21 @@ class Store:
     def read(self) -> sa.Connection:
         """A connection of its own for queries, as the REST interface makes; it sees what is committed."""
         return self.engine.connect()
+
+    def problem(self) -> str | None:
+        """Why the database is of no use to this process now, found out by asking it; None where it answers.
+
+        Raises
+        ------
+        StoreError
+            It does not answer.
+        """
+        try:
+            with self.read() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(f"the database does not answer: {_reason(error)}") from error
+        return None
 
     def close(self) -> None:
         """Close every connection. SQLite's log is folded into its file."""

@@ -52,7 +52,15 @@ _NOT_FINAL: Final = frozenset({"96", "A0", "77", "91", "98", "90", "68"})
 
 
 class Requests:
-    """What the switch does with financial requests, their answers and the lack of them."""
+    """What the switch does with financial requests, their answers and the lack of them.
+
+    Attributes
+    ----------
+    routing : RoutingTable
+        The routes in force.
+    draining : bool
+        The process is about to end: no request is passed on any more.
+    """
 
     def __init__(
         self,
@@ -67,6 +75,7 @@ class Requests:
         dropped: Callable[[str], None],
     ) -> None:
         self.routing = RoutingTable()
+        self.draining = False
         self._currency = configuration.currency
         self._switch_id = configuration.switch_id
         self._zones = zones
@@ -236,7 +245,8 @@ class Requests:
     def _reachable(self, store: UnitOfWork, issuer: str, is_offline: bool) -> tuple[Session | None, ZoneKeys | None]:
         """The issuer's session and keys where a request can be sent to it now."""
         session = self._links.ready(issuer)
-        if session is None or (not is_offline and is_suspended(store, issuer)):
+        # an offline sale is money already: its advice is passed on to the last
+        if session is None or (not is_offline and (self.draining or is_suspended(store, issuer))):
             return None, None
         zone = store.find(ZoneKeys, "zone", issuer)
         return (None, None) if zone is None or zone.mac_key is None else (session, zone)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import sqlalchemy as sa
+
 from network.iso8583 import INTERBANK, DecodeError, InterbankHeader, Message
 from network.keys import SecurityModule
-from network.party import LinkName, TimerKey, Turn
-from network.store import UnitOfWork
+from network.party import LinkName, Standing, TimerKey, Turn
+from network.store import Store, UnitOfWork
 from switch import commands, refusal
 from switch.administrative import Administration, identity_of
 from switch.advice import ADVICE_TIMER, StoreAndForward, identity
@@ -34,6 +36,9 @@ from switch.zones import Zones
 
 PENDING_LIMIT: Final = 1_000_000
 """Requests whose timers are set again at the start: far more than any timeout leaves pending."""
+
+AWAITED_LIMIT: Final = 1000
+"""Pending rows that are looked at to find one that is awaited."""
 
 _NETWORK_MANAGEMENT: Final = frozenset({"0800", "0810", "0820", "0830"})
 _FINANCIAL: Final = frozenset({"0200", "0220"})
@@ -143,6 +148,22 @@ class Switch:
         self._cards.rolled_back()
         self.risk.rolled_back()
         self._is_stale = True
+
+    def standing(self, store: Store) -> Standing:
+        """See `Stationed`: it serves whoever is there, so no member's absence keeps it from serving."""
+        members = store.tables[Member]
+        with store.read() as connection:
+            ids = connection.execute(sa.select(members.c.member_id).order_by(members.c.member_id)).scalars().all()
+        return Standing({one: self.links.ready(one) is not None for one in ids}, None)
+
+    def drain(self) -> None:
+        """See `Stationed`: what is new is answered as if its issuer could not be reached."""
+        self._requests.draining = True
+
+    def awaits(self, store: UnitOfWork) -> bool:
+        """See `Stationed`: requests that issuers have not answered. Offline sales are sent again, however late."""
+        pending = store.scan(Transaction, "status", PENDING, AWAITED_LIMIT)
+        return any(transaction.mti != OFFLINE_SALE for transaction in pending)
 
     def _load_rules(self, store: UnitOfWork) -> None:
         self._requests.routing = RoutingTable.load(store)

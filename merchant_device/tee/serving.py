@@ -33,11 +33,14 @@ from network.service import (
     Address,
     ConfigurationError,
     ProcessSettings,
+    await_files,
     bind,
     configure_logging,
     end_with_parent,
+    ends_at_once,
     load_settings,
     open_module,
+    open_store,
     read_secret,
 )
 from network.store import Store, StoreError
@@ -162,6 +165,8 @@ def serve(path: Path) -> int:
     """
     settings = load_settings(TrustedSideSettings, path)
     configure_logging(settings.log_level)
+    with ends_at_once():
+        await_files(settings)
     module = open_module(settings.storage_key_file)
     token = read_secret(settings.screen_token_file)
     address = Address.parse(settings.screen)
@@ -171,10 +176,8 @@ def serve(path: Path) -> int:
         if needed is not None:
             Address.parse(needed)
     reader = _open(settings)
-    try:
-        store = Store(settings.database, TABLES)
-    except StoreError as error:
-        raise ConfigurationError(str(error)) from error
+    with ends_at_once():
+        store = open_store(settings, TABLES)
     try:
         return run_loop(
             _serve(settings, MerchantDevice(settings.party, module, all_rooms()), store, reader, address, token)

@@ -272,6 +272,15 @@ def test_health_needs_no_token_and_everything_else_does(rest: Rest) -> None:
     assert rest.runtime.turns == 0
 
 
+def test_readiness_needs_no_token(rest: Rest) -> None:
+    ready = httpx.get(f"{rest.base}/ready", trust_env=False)
+    assert (ready.status_code, ready.json()["ready"], ready.json()["reason"]) == (200, True, None)
+    asyncio.run_coroutine_threadsafe(rest.runtime.drain(1), rest.loop).result(5)
+    ready = httpx.get(f"{rest.base}/ready", trust_env=False)
+    assert (ready.status_code, ready.json()["reason"]) == (503, "the process is about to end")
+    assert httpx.get(f"{rest.base}/health", trust_env=False).status_code == 200
+
+
 def test_commands_are_decided_by_the_party(rest: Rest) -> None:
     assert rest.client.post("/commands/count").json() == 0
     refused = rest.client.post("/commands/refuse")
