@@ -63,6 +63,10 @@ def up(
         DEFAULT_BASE_PORT
     ),
     issuers: Issuers = None,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="PostgreSQL database beside which each party gets its own (SQLite files)."),
+    ] = None,
 ) -> None:
     """Start issuer, switch, acquirer and the phones' service on 127.0.0.1 and stay up until stopped.
 
@@ -71,7 +75,7 @@ def up(
     """
     from scenarios.embedded import stay_up
 
-    raise typer.Exit(stay_up(directory, base_port, issuers))
+    raise typer.Exit(stay_up(directory, base_port, issuers, database))
 
 
 @app.command(epilog="Example: fourparty serve issuer --config runs/network/issuer.toml")

@@ -120,6 +120,14 @@ class PostgresServer:
         options = quote(f"-csearch_path={name}")
         return f"postgresql+psycopg://tests@/postgres?host={quote(str(self._folder))}&options={options}"
 
+    def new_database(self) -> str:
+        """The SQLAlchemy URL of an empty database."""
+        self._schemas += 1
+        name = f"test_{self._schemas}"
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgresql+psycopg://tests@/{name}?host={quote(str(self._folder))}"
+
     def stop(self) -> None:
         """End the server and take its folder away."""
         process = getattr(self, "_process", None)

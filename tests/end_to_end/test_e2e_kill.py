@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 import acquirer.tables
 import merchant_device.tables
 from network.ledger import Transfer
-from network.store import Store, sqlite_url
+from network.store import Store
 from scenarios import books, demo, embedded
 from scenarios.members import issuers_among
 from scenarios.processes import SERVICES, NetworkError, Processes, RunningNetwork, free_base_port
@@ -55,15 +56,27 @@ class Load:
 
 
 @pytest.fixture
-def processes(tmp_path: Path, issuers: int) -> Iterator[Processes]:
-    embedded.prepare(tmp_path, free_base_port(), timeouts=TIMEOUTS, cards=20, free_terminals=2, issuers=issuers)
+def processes(tmp_path: Path, issuers: int, database: str, request: pytest.FixtureRequest) -> Iterator[Processes]:
+    url = request.getfixturevalue("postgres_server").new_database() if database == "postgres" else None
+    embedded.prepare(
+        tmp_path,
+        free_base_port(),
+        timeouts=TIMEOUTS,
+        cards=20,
+        free_terminals=2,
+        issuers=issuers,
+        database=url,
+    )
     running = Processes(tmp_path)
     running.start()
     yield running
     running.stop()
 
 
-@pytest.mark.parametrize(("victim", "issuers"), [*((name, 1) for name in SERVICES), ("issuer_b", 2)])
+@pytest.mark.parametrize(
+    ("victim", "issuers", "database"),
+    [*((name, 1, "sqlite") for name in SERVICES), ("issuer_b", 2, "sqlite"), ("acquirer", 2, "postgres")],
+)
 def test_nothing_is_lost_or_doubled_when_a_service_is_killed(processes: Processes, victim: str) -> None:
     network = RunningNetwork(processes.folder)
     load = Load(network)
@@ -88,7 +101,7 @@ def test_nothing_is_lost_or_doubled_when_a_service_is_killed(processes: Processe
     assert approvals(load) > approved_before + 5, "no payment was approved after the restart"
 
     stores = {
-        party: Store(sqlite_url(processes.folder / f"{stem}.db"), demo.ROWS[party])
+        party: Store(database_of(processes.folder / f"{stem}.toml"), demo.ROWS[party])
         for party, stem in (
             *((issuer, issuer) for issuer in network.issuers),
             ("switch", "switch"),
@@ -102,6 +115,10 @@ def test_nothing_is_lost_or_doubled_when_a_service_is_killed(processes: Processe
     finally:
         for store in stores.values():
             store.close()
+
+
+def database_of(settings: Path) -> str:
+    return str(tomllib.loads(settings.read_text())["database"])
 
 
 def approvals(load: Load) -> int:
