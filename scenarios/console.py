@@ -24,8 +24,8 @@ from rich.text import Text
 
 from network.iso8583.codes import RESPONSE_CODES
 from network.party import Json
-from scenarios.report.comparison import Book, compare, in_order, title_of, verdict
 from scenarios.report.quantities import latency, rate, share, span, yuan
+from scenarios.report.verdict import Book, compare, in_order, title_of, verdict
 from scenarios.result import Result, WayFigures
 
 LINE_EVERY: Final = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 _UNITS: Final = ((1, "µs"), (1_000, "ms"), (1_000_000, "s"))
@@ -101,3 +102,32 @@ def rate(per_second: float) -> str:
     """
     decimals = 0 if per_second >= 100 else 1 if per_second >= 10 else 2
     return f"{per_second:,.{decimals}f}"
+
+
+def rarity(one_in: float) -> str:
+    """A percentile, told by how rare it is that a value lies beyond it; the rarest is the greatest.
+
+    Examples
+    --------
+    >>> rarity(1), rarity(2), rarity(100), rarity(1000), rarity(15_848.93)
+    ('0 %', '50 %', '99 %', '99.9 %', '99.99369 %')
+    """
+    decimals = math.ceil(math.log10(one_in) - 1e-9) if one_in > 1 else 0
+    return f"{100 - 100 / one_in:.{decimals}f}".rstrip("0").rstrip(".") + " %" if one_in > 1 else "0 %"
+
+
+def threshold_value(text: str, value: float) -> str:
+    """A threshold's limit or what was measured for it, in the unit that its text has.
+
+    Examples
+    --------
+    >>> threshold_value("p99<200ms", 151_300), threshold_value("approved>99%", 0.99213)
+    ('151 ms', '99.21 %')
+    >>> threshold_value("rate>300", 301.5)
+    '301.5'
+    """
+    if text.rstrip().endswith("%"):
+        return f"{value * 100:.2f}".rstrip("0").rstrip(".") + " %"
+    if text.rstrip().endswith("s"):
+        return latency(round(value))
+    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from scenarios.report.quantities import share
-from scenarios.result import PARTIES, Books, Result
+from scenarios.result import PARTIES, Books, Result, Threshold
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,61 @@ class Verdict:
     Attributes
     ----------
     good : bool
-        The books agree and money moved.
+        The books agree, the run is valid, every threshold is met and money moved.
     books_agree : bool
         Nothing in the result speaks against the books.
+    valid : bool
+        The generators of a load run kept up.
+    missed : list of Threshold
+        Those that are not met.
     headline, detail : str
         In words.
     """
 
     good: bool
     books_agree: bool
+    valid: bool
+    missed: list[Threshold]
     headline: str
     detail: str
 
 
 def verdict(result: Result) -> Verdict:
-    """Judge a run by its books and its approvals."""
+    """Judge a run by its books, its generators, its thresholds and its approvals."""
     agree = result.books.agree and not result.books.problems and all(book.sound for book in compare(result.books))
+    valid = result.load is None or result.load.valid
+    missed = [threshold for threshold in result.thresholds if not threshold.met]
     detail = (
         f"{result.approved:,} of {result.attempts:,} payments approved ({share(result.approved, result.attempts)})."
         if result.attempts
         else "Nothing was attempted."
     )
-    headline = "The books agree" if agree else "The books do not agree"
+    return Verdict(
+        good=agree and valid and not missed and result.approved > 0,
+        books_agree=agree,
+        valid=valid,
+        missed=missed,
+        headline=_headline(result, agree, valid, len(missed)),
+        detail=detail,
+    )
+
+
+def _headline(result: Result, agree: bool, valid: bool, missed: int) -> str:
+    """The worst first."""
+    said = [] if agree else ["the books do not agree"]
+    if not valid:
+        said.append("the run is invalid")
+    number = len(result.thresholds)
+    if missed:
+        said.append("the threshold was missed" if number == 1 else f"{missed} of {number} thresholds missed")
+    elif number and valid:
+        said.append("the threshold is met" if number == 1 else f"all {number} thresholds met")
+    if agree:
+        said.append("the books agree")
     if agree and not result.approved:
-        headline = "The books agree, but no payment was approved"
-    return Verdict(agree and result.approved > 0, agree, headline, detail)
+        said.append("but no payment was approved")
+    text = ", ".join(said)
+    return text[0].upper() + text[1:]
 
 
 def compare(books: Books) -> list[Book]:
