@@ -17,7 +17,7 @@ import typer
 
 from network.ledger import Money
 from network.service import ConfigurationError
-from scenarios.commands import load
+from scenarios.commands import load, proxy
 
 app = typer.Typer(
     name="fourparty",
@@ -35,6 +35,7 @@ payer_app = typer.Typer(help="Payers' phones.", no_args_is_help=True, rich_marku
 app.add_typer(card_app, name="card")
 app.add_typer(reader_app, name="reader")
 app.add_typer(payer_app, name="payer")
+proxy.register(app)
 
 DEFAULT_FOLDER = Path("runs/network")
 DEFAULT_BASE_PORT = 7000
