@@ -35,7 +35,6 @@ payer_app = typer.Typer(help="Payers' phones.", no_args_is_help=True, rich_marku
 app.add_typer(card_app, name="card")
 app.add_typer(reader_app, name="reader")
 app.add_typer(payer_app, name="payer")
-proxy.register(app)
 
 DEFAULT_FOLDER = Path("runs/network")
 DEFAULT_BASE_PORT = 7000
@@ -352,6 +351,7 @@ def run(
 
 
 load.register(app)
+proxy.register(app)
 
 
 def main() -> NoReturn:
