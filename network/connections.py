@@ -16,6 +16,7 @@ from typing import Final, Protocol, cast
 
 import structlog
 
+from network.capture import Capture, Tap, tap
 from network.framing import MAX_BODY, Framing, FramingError
 from network.party import LinkName
 
@@ -78,13 +79,16 @@ class Connections:
         Whose they are, for the log.
     life : str
         What sets the names of this process's accepted links apart from those of every other.
+    capture : Capture or None
+        Records what crosses them.
     """
 
-    def __init__(self, receiver: Receiver, owner: str, life: str) -> None:
+    def __init__(self, receiver: Receiver, owner: str, life: str, capture: Capture | None = None) -> None:
         self.closing = False
         self._receiver = receiver
         self._owner = owner
         self._life = life
+        self._capture = capture
         self._loop = asyncio.get_running_loop()
         self._up: dict[LinkName, Connection] = {}
         self._servers: list[asyncio.Server] = []
@@ -119,7 +123,7 @@ class Connections:
             The address cannot be listened on.
         """
         server = await self._loop.create_server(
-            lambda: Connection(self, self._accepted_name(prefix), framing, accepted=True),
+            lambda: self._wired(Connection(self, self._accepted_name(prefix), framing, accepted=True), accepted=True),
             host,
             port,
             backlog=1024,
@@ -219,11 +223,23 @@ class Connections:
         self._accepted += 1
         return f"{prefix}:{self._life}-{self._accepted}"
 
+    def _wired(self, connection: Connection, *, accepted: bool) -> Connection | Tap:
+        if self._capture is None:
+            return connection
+        return tap(connection, self._capture, link=connection.name, accepted=accepted)
+
+    async def _connect(self, connection: Connection, host: str, port: int) -> Connection:
+        wired = self._wired(connection, accepted=False)
+        await self._loop.create_connection(lambda: wired, host, port)
+        if isinstance(wired, Tap):
+            await wired.ready
+        return connection
+
     async def _keep_up(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
         pause = RECONNECT_FIRST
         while True:
             try:
-                _, connection = await self._loop.create_connection(lambda: Connection(self, link, framing), host, port)
+                connection = await self._connect(Connection(self, link, framing), host, port)
             except (OSError, UnicodeError):  # the latter from host names that cannot be
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RECONNECT_LONGEST)

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 
+from network.capture import Capture
 from network.connections import Connections
 from network.deadlines import Deadlines
 from network.durations import Durations
@@ -96,6 +97,8 @@ class LiveRuntime:
     failed : callable
         Called with the error when the store fails: the process must end, what was committed is resumed by the
         next one.
+    capture : Capture or None
+        Records what crosses its links.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class LiveRuntime:
         random: Random,
         now: Callable[[], Instant] = real_now,
         failed: Callable[[Exception], None] | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self.party = party
         self.store = store
@@ -127,7 +131,7 @@ class LiveRuntime:
         self._endpoints: dict[LinkName, Endpoint] = {}
         self._waiting: dict[int, Callable[[Json | CommandError], None]] = {}
         self._tickets = 0
-        self._connections = Connections(self, party.name, life=f"{now():x}")
+        self._connections = Connections(self, party.name, life=f"{now():x}", capture=capture)
         self._scheduled = False
         self._is_full = False
         self._stopping = False

@@ -26,6 +26,7 @@ import structlog
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from network.capture import Capture
 from network.connections import allow_many_connections
 from network.framing import Framing
 from network.keys import SecurityModule, SecurityModuleError
@@ -39,6 +40,9 @@ PARENT_VARIABLE: Final = "FOURPARTY_PARENT"
 """Environment variable with the process id of who started this one and wants it to end with itself."""
 
 PARENT_SECONDS: Final = 1.0
+
+CAPTURE_HOLDS: Final = "card numbers in clear, PIN blocks, keys under keys and the secrets of TLS, as the wire has them"
+"""What whoever opens a capture has to know."""
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +94,10 @@ class ProcessSettings(BaseSettings):
         Hex file with the security module's storage key.
     log_level : str
         ``debug``, ``info``, ``warning`` or ``error``.
+    pcap : Path or None
+        File to which what crosses the links is written.
+    pcap_links : str
+        ``all`` of them, or ``accepted``, those that others dial, where the other ends are captured too.
     """
 
     model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
@@ -101,6 +109,8 @@ class ProcessSettings(BaseSettings):
     wait_for_files: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    pcap: Path | None = None
+    pcap_links: Annotated[str, Field(pattern="^(all|accepted)$")] = "all"
 
     @classmethod
     def settings_customise_sources(
@@ -198,6 +208,24 @@ def open_module(storage_key_file: Path) -> SecurityModule:
         return SecurityModule(key, SystemRandom())
     except (ValueError, SecurityModuleError) as error:
         raise ConfigurationError(f"{storage_key_file} does not hold a storage key: 32, 48 or 64 hex digits") from error
+
+
+def open_capture(settings: ProcessSettings, process: str) -> Capture | None:
+    """The capture that the settings ask for, of what crosses the links of `process`.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be written.
+    """
+    if settings.pcap is None:
+        return None
+    try:
+        capture = Capture(settings.pcap, process, accepted_only=settings.pcap_links == "accepted")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the capture {settings.pcap}: {error.strerror}") from error
+    log.warning("capturing", file=str(settings.pcap), holds=CAPTURE_HOLDS)
+    return capture
 
 
 def database_url(settings: ProcessSettings) -> str:
@@ -356,13 +384,19 @@ def run(
         module = open_module(settings.storage_key_file)
         token = read_secret(settings.operator_token_file)
         store = open_store(settings, rows)
+    capture: Capture | None = None
     try:
         party = make_party(module)
         listening = bind(Address.parse(settings.api))
         allow_many_connections()
-        return run_loop(_serve(party, store, module, settings, token, listening, listen, dial, routes, prepare))
+        capture = open_capture(settings, party.name)
+        return run_loop(
+            _serve(party, store, module, settings, token, listening, listen, dial, routes, prepare, capture)
+        )
     finally:
         store.close()
+        if capture is not None:
+            capture.close()
 
 
 async def _serve(
@@ -376,6 +410,7 @@ async def _serve(
     dial: Sequence[Dialled],
     routes: Sequence[Routes],
     prepare: Callable[[LiveRuntime], None] | None,
+    capture: Capture | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -386,7 +421,7 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
-    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3))
+    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3), capture=capture)
     if prepare is not None:
         prepare(runtime)
     try:

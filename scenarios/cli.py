@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ import typer
 
 from network.ledger import Money
 from network.service import ConfigurationError
-from scenarios.commands import load, proxy
+from scenarios.commands import dissector, load, proxy
 
 app = typer.Typer(
     name="fourparty",
@@ -44,6 +45,9 @@ Issuers = Annotated[
     int | None, typer.Option(min=1, max=2, help="How many issuers the network has, each with a BIN of its own (1).")
 ]
 CardNumber = Annotated[int, typer.Option("--card", min=0, metavar="N", help="Place of the card in DIR's wallet.")]
+Capture = Annotated[
+    Path | None, typer.Option("--pcap", metavar="FILE", help="Write what crosses the links, for Wireshark.")
+]
 Camera = Annotated[Path, typer.Option("--camera", metavar="FILE", help="Picture that the phone's camera sees.")]
 
 
@@ -67,6 +71,7 @@ def up(
         str | None,
         typer.Option(metavar="URL", help="PostgreSQL database beside which each party gets its own (SQLite files)."),
     ] = None,
+    pcap: Capture = None,
 ) -> None:
     """Start issuer, switch, acquirer and the phones' service on 127.0.0.1 and stay up until stopped.
 
@@ -75,15 +80,20 @@ def up(
     """
     from scenarios.embedded import stay_up
 
-    raise typer.Exit(stay_up(directory, base_port, issuers, database))
+    raise typer.Exit(stay_up(directory, base_port, issuers, database, pcap))
 
 
 @app.command(epilog="Example: fourparty serve issuer --config runs/network/issuer.toml")
 def serve(
     service: Annotated[ServiceName, typer.Argument(help="Which service.", show_default=False)],
     config: Annotated[Path, typer.Option("--config", metavar="FILE", help="TOML file with its settings.")],
+    pcap: Capture = None,
 ) -> None:
     """Run one service from configuration, until SIGTERM."""
+    if pcap is not None:
+        os.environ["FOURPARTY_PCAP"] = str(
+            pcap
+        )  # a setting like the others, of which the environment has the last word
     raise typer.Exit(_serve(service, config))
 
 
@@ -327,6 +337,7 @@ def run(
     ] = None,
     phones: Annotated[int | None, typer.Option(min=1, max=5000, help="How many phones take part.")] = None,
     issuers: Issuers = None,
+    pcap: Capture = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a scenario and report on it.
@@ -345,12 +356,14 @@ def run(
         directory=directory,
         phones=phones,
         issuers=issuers,
+        pcap=pcap,
         as_json=as_json,
     )
     raise typer.Exit(code)
 
 
 load.register(app)
+dissector.register(app)
 proxy.register(app)
 
 

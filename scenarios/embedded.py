@@ -19,6 +19,7 @@ from network.live import real_now
 from network.service import ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError, sqlite_url
 from scenarios import databases, demo
+from scenarios.captures import captured_network
 from scenarios.members import issuers_among
 from scenarios.processes import PORTS, Processes, address, check_ports, read_description, services
 from scenarios.service_files import (
@@ -171,13 +172,19 @@ def _issuers_of(folder: Path) -> int:
     return len(issuers_among(read_description(folder / "network.json")))
 
 
-def stay_up(folder: Path, base_port: int, issuers: int | None = None, database: str | None = None) -> int:
+def stay_up(
+    folder: Path,
+    base_port: int,
+    issuers: int | None = None,
+    database: str | None = None,
+    pcap: Path | None = None,
+) -> int:
     """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     there = _issuers_of(folder) if (folder / "network.json").exists() else issuers or 1
     check_ports(base_port, services(there))
-    with _held(folder):
-        return _stay_up(folder, base_port, issuers, database, console)
+    with _held(folder), captured_network(pcap, console) as captures:
+        return _stay_up(folder, base_port, issuers, database, console, captures)
 
 
 @contextlib.contextmanager
@@ -196,14 +203,16 @@ def _held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _stay_up(folder: Path, base_port: int, issuers: int | None, database: str | None, console: Console) -> int:
+def _stay_up(
+    folder: Path, base_port: int, issuers: int | None, database: str | None, console: Console, captures: Path | None
+) -> int:
     if not (folder / "network.json").exists():
         console.print(f"preparing a demo network in {folder} ...")
     prepare(folder, base_port, issuers=issuers, database=database)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    processes = Processes(folder)
+    processes = Processes(folder, captures=captures)
     processes.start()
     try:
         console.print("the network is up:")

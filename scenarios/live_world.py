@@ -28,6 +28,7 @@ from merchant_device.installation import install_terminal
 from merchant_device.party import MerchantDevice
 from merchant_device.phone_rooms import all_rooms
 from network.attestation.monitoring_link import MONITORING_FRAMING
+from network.capture import Capture
 from network.durations import Durations
 from network.framing import TERMINAL_FRAMING
 from network.keys import Algorithm, KeyUsage, SecurityModule
@@ -61,6 +62,7 @@ def own_network(
     timeouts: demo.Timeouts | None = None,
     products: Sequence[str] = (),
     issuers: int = 1,
+    captures: Path | None = None,
 ) -> Iterator[Processes]:
     """A fresh network for one run: its services in processes of their own, in a folder that goes away again."""
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
@@ -74,7 +76,7 @@ def own_network(
             products=products,
             issuers=issuers,
         )
-        processes = Processes(path, [name for name in services(issuers) if name != "device"])
+        processes = Processes(path, [name for name in services(issuers) if name != "device"], captures)
         processes.start()
         try:
             yield processes
@@ -132,6 +134,7 @@ async def phone_host(
     configuration: Configuration | None = None,
     cast: Cast | None = None,
     demand: Demand | None = None,
+    capture: Capture | None = None,
 ) -> Any:
     """Install phones on free terminals of a running network, connect them and set the stage.
 
@@ -141,6 +144,8 @@ async def phone_host(
         How many there are; a generator that serves a part of the `demand` hosts its share of them.
     cast
         What a scenario needs besides the `phones`.
+    capture
+        Records what crosses the phones' links.
     """
     cast = cast or Cast()
     free = free_terminals(network)
@@ -158,7 +163,7 @@ async def phone_host(
         devices = demo.manufacture(store, module, seed_of_maker, real_now(), cast.devices)
     failed: list[Exception] = []
     party = MerchantDevice(configured, module, all_rooms() if devices else ())
-    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=failed.append)
+    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=failed.append, capture=capture)
     env = simpy.Environment()
     clock = RealTime(env)
     stage = Stage(
@@ -238,12 +243,15 @@ def play(
     duration: float,
     phones: int,
     progress: Progress,
+    capture: Capture | None = None,
 ) -> Result:
     """Play a scenario on the network in `folder`, and measure."""
     with tempfile.TemporaryDirectory(prefix="fourparty-phones-") as own:
         store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
         try:
-            return run_loop(_play(RunningNetwork(folder), store, name, scenario, seed, duration, phones, progress))
+            return run_loop(
+                _play(RunningNetwork(folder), store, name, scenario, seed, duration, phones, progress, capture)
+            )
         finally:
             store.close()
 
@@ -257,11 +265,14 @@ async def _play(
     duration: float,
     phones: int,
     progress: Progress,
+    capture: Capture | None,
 ) -> Result:
     parties = ("acquirer", "switch", *network.issuers)
     needs = cast_of(scenario)
     phones = phones if needs.phones is None else needs.phones
-    async with phone_host(network, store, seed=seed, duration=duration, phones=phones, cast=needs) as host:
+    async with phone_host(
+        network, store, seed=seed, duration=duration, phones=phones, cast=needs, capture=capture
+    ) as host:
         stage: Stage = host.stage
         books_before = await asyncio.to_thread(network.books)
         before = {party: await asyncio.to_thread(network.latency_counts, party) for party in parties}

@@ -197,6 +197,8 @@ class Processes:
         Prepared by `scenarios.demo.prepare`.
     chosen : sequence of str or None
         Which of the network's services to run; None: all.
+    captures : Path or None
+        Folder to which each process writes what crosses the links that others dial.
 
     Raises
     ------
@@ -204,8 +206,9 @@ class Processes:
         The folder has no network.
     """
 
-    def __init__(self, folder: Path, chosen: Iterable[str] | None = None) -> None:
+    def __init__(self, folder: Path, chosen: Iterable[str] | None = None, captures: Path | None = None) -> None:
         self.folder = folder
+        self.captures = captures
         there = services(len(issuers_among(read_description(folder / "network.json"))))
         wanted = set(there if chosen is None else chosen)
         self.services = [name for name in there if name in wanted]
@@ -239,7 +242,7 @@ class Processes:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=process_environment(),
+                env=self._environment(name),
             )
         finally:
             log.close()
@@ -299,6 +302,14 @@ class Processes:
             used[name] = (int(fields[11]) + int(fields[12])) / ticks
         return used
 
+    def _environment(self, name: str) -> dict[str, str]:
+        environment = process_environment()
+        if self.captures is not None:
+            # a process that is started again does not write over what the one before it has captured
+            environment["FOURPARTY_PCAP"] = str(self.captures / f"{name}-{time.time_ns()}.pcapng")
+            environment["FOURPARTY_PCAP_LINKS"] = "accepted"
+        return environment
+
     def _last_line(self, name: str) -> str:
         lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
@@ -306,4 +317,7 @@ class Processes:
 
 def process_environment() -> dict[str, str]:
     """The environment of a process that is to end when this one does."""
-    return {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}
+    # several processes cannot write one capture
+    environment.pop("FOURPARTY_PCAP", None)
+    return environment

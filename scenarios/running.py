@@ -10,9 +10,11 @@ from typing import Final
 
 from rich.console import Console
 
+from network.capture import Capture
 from network.service import ConfigurationError
 from scenarios import console as screen
 from scenarios import demo, live_world, report, virtual_world
+from scenarios.captures import captured_network, captured_process
 from scenarios.measurement import Measurement
 from scenarios.processes import read_description
 from scenarios.result import Result
@@ -66,6 +68,7 @@ def run_scenario(
     report_to: Path | None,
     directory: Path | None,
     phones: int | None,
+    pcap: Path | None = None,
     as_json: bool,
     issuers: int | None = None,
 ) -> int:
@@ -76,10 +79,12 @@ def run_scenario(
         raise ConfigurationError("--dir: a virtual run has a network of its own")
     if directory is not None and issuers is not None:
         raise ConfigurationError("--issuers: the network of --dir has those it has")
+    if pcap is not None and not live:
+        raise ConfigurationError("--pcap: a virtual run has no links to capture")
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         if live:
-            result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES, issuers or 1)
+            result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES, issuers or 1, pcap)
         else:
             result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES, issuers or 1)
     except ScenarioFailed as failed:
@@ -123,12 +128,20 @@ def exit_code(result: Result) -> int:
 
 
 def _live(
-    name: str, scenario: Scenario, seed: int, duration: float, directory: Path | None, phones: int, issuers: int
+    name: str,
+    scenario: Scenario,
+    seed: int,
+    duration: float,
+    directory: Path | None,
+    phones: int,
+    issuers: int,
+    pcap: Path | None,
 ) -> Result:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     if directory is not None:
         read_description(directory / "network.json")  # before anything is said
-        return _play_live(name, scenario, seed, duration, directory, phones)
-    console = Console(stderr=True, highlight=False)
+        with captured_process(pcap, "merchant_device", console) as capture:
+            return _play_live(name, scenario, seed, duration, directory, phones, capture)
     console.print(
         "starting issuers, switch and acquirer with demo data ..."
         if issuers > 1
@@ -136,11 +149,24 @@ def _live(
     )
     cast = cast_of(scenario)
     cards = demo.CARDS if cast.cards is None else cast.cards
-    with live_world.own_network(phones=phones, cards=cards, products=cast.products, issuers=issuers) as processes:
+    with (
+        captured_network(pcap, console) as captures,
+        live_world.own_network(
+            phones=phones, cards=cards, products=cast.products, issuers=issuers, captures=captures
+        ) as processes,
+    ):
         return _play_live(name, scenario, seed, duration, processes.folder, phones)
 
 
-def _play_live(name: str, scenario: Scenario, seed: int, duration: float, folder: Path, phones: int) -> Result:
+def _play_live(
+    name: str,
+    scenario: Scenario,
+    seed: int,
+    duration: float,
+    folder: Path,
+    phones: int,
+    capture: Capture | None = None,
+) -> Result:
     cast = cast_of(scenario)
     phones = phones if cast.phones is None else cast.phones
     if phones:
@@ -153,6 +179,7 @@ def _play_live(name: str, scenario: Scenario, seed: int, duration: float, folder
             seed=seed,
             duration=duration,
             phones=phones,
+            capture=capture,
             progress=lambda elapsed, measured: _update(shown, elapsed, duration, measured),
         )
 

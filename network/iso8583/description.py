@@ -10,107 +10,30 @@ from network.iso8583.dialect import Dialect
 from network.iso8583.header import InterbankHeader, TerminalHeader
 from network.iso8583.interbank import INTERBANK
 from network.iso8583.masking import mask_pan, mask_track
+from network.iso8583.meanings import (
+    ACCOUNTS,
+    BALANCE,
+    CAPABILITIES,
+    CONDITIONS,
+    ENCRYPTIONS,
+    ENTRY_MODES,
+    FREE_TEXT,
+    HIDDEN,
+    INTERBANK_90,
+    MESSAGE_CLASSES,
+    MESSAGE_FUNCTIONS,
+    NETWORK_CODES,
+    PIN_ENTRY,
+    PROCESSING_CODES,
+    SETTLEMENT,
+    TERMINAL_48,
+    TERMINAL_60,
+    TERMINAL_61,
+    TERMINAL_NETWORK_CODES,
+)
 from network.iso8583.message import Message, Value
 from network.iso8583.terminal import TERMINAL
 
-_MESSAGE_CLASSES = {
-    "1": "authorisation",
-    "2": "financial",
-    "3": "file action",
-    "4": "reversal",
-    "5": "reconciliation",
-    "6": "administrative",
-    "8": "network management",
-    "9": "signature",
-}
-_MESSAGE_FUNCTIONS = {"0": "request", "1": "response", "2": "advice", "3": "advice response"}
-_PROCESSING_CODES = {
-    "00": "goods and services",
-    "01": "cash withdrawal",
-    "03": "pre-authorisation",
-    "20": "refund or void",
-    "30": "balance inquiry",
-    "31": "balance inquiry",
-}
-_ENTRY_MODES = {
-    "00": "unknown",
-    "01": "manual",
-    "02": "magnetic stripe",
-    "03": "QR code",
-    "05": "chip",
-    "07": "contactless chip",
-    "90": "magnetic stripe, complete",
-    "91": "contactless magnetic stripe",
-    "95": "chip, data unreliable",
-    "96": "contactless",
-    "98": "contactless",
-}
-_PIN_ENTRY = {"0": "PIN unspecified", "1": "with PIN", "2": "without PIN"}
-_CONDITIONS = {
-    "00": "normal",
-    "06": "pre-authorisation",
-    "08": "mail or telephone",
-    "91": "with cash services",
-}
-_NETWORK_CODES = {
-    "001": "sign-on",
-    "002": "sign-off",
-    "101": "key exchange",
-    "201": "cut-over starts",
-    "202": "cut-over ends",
-    "301": "echo",
-}
-_TERMINAL_NETWORK_CODES = {
-    "001": "single-length keys",
-    "002": "sign-off",
-    "003": "double-length keys",
-    "004": "double-length keys and track key",
-    "201": "batch settlement",
-    "202": "batch upload ends",
-    "207": "batch upload ends",
-    "301": "echo",
-    "360": "parameters",
-    "361": "parameters",
-    "362": "parameters, status",
-    "370": "CA keys",
-    "371": "CA keys",
-    "372": "CA keys, status",
-    "380": "IC parameters",
-    "381": "IC parameters",
-    "382": "IC parameters, status",
-}
-_CAPABILITIES = {"5": "IC", "6": "IC and contactless"}
-_ENCRYPTIONS = {"0": "DES", "6": "3DES", "4": "SM4"}
-_TERMINAL_60 = (
-    ("transaction type", 2),
-    ("batch", 6),
-    ("network management", 3),
-    ("terminal capability", 1),
-    ("IC condition", 1),
-    ("partial approval", 1),
-    ("account type", 3),
-)
-_TERMINAL_61 = (("batch", 6), ("STAN", 6), ("date", 4), ("authorisation method", 2), ("institution", 11))
-_INTERBANK_90 = (("MTI", 4), ("STAN", 6), ("transmitted", 10), ("acquirer", 11), ("forwarder", 11))
-_TERMINAL_48 = (
-    ("domestic debit amount", 12),
-    ("count", 3),
-    ("credit amount", 12),
-    ("count", 3),
-    ("result", 1),
-    ("foreign debit amount", 12),
-    ("count", 3),
-    ("credit amount", 12),
-    ("count", 3),
-    ("result", 1),
-)
-_BALANCE = 20
-_ACCOUNTS = frozenset((2, 34, 102, 103))
-# Elements that may carry keys, PINs or card data somewhere: shown by their length, unless asked for.
-_HIDDEN = frozenset((45, 46, 47, 52, 55, 57, 58, 59, 62, 96, *range(104, 128)))
-_SETTLEMENT = ("0500", "0510")
-# Text in which a card number of some other message may stand.
-_FREE_TEXT = frozenset((43, 44, 48, 56, 63))
 _LONG_DIGIT_RUN = re.compile(r"\d{13,}")
 _DIGIT_RUN = re.compile(r"(?<!\d)\d{13,19}(?!\d)")  # DE44 is two institutions of up to 11 digits
 
@@ -150,8 +73,8 @@ def describe(message: Message, dialect: Dialect | None = None, unmask: bool = Fa
 def _message_type(mti: str) -> str:
     if len(mti) != 4:
         return "unknown"
-    name = _MESSAGE_CLASSES.get(mti[1], "reserved")
-    return f"{name} {_MESSAGE_FUNCTIONS.get(mti[2], 'message')}"
+    name = MESSAGE_CLASSES.get(mti[1], "reserved")
+    return f"{name} {MESSAGE_FUNCTIONS.get(mti[2], 'message')}"
 
 
 def _header(message: Message) -> list[str]:
@@ -177,13 +100,13 @@ def _show(message: Message, dialect: Dialect, number: int, value: Value, unmask:
     if unmask:
         return _plain(value)
     if isinstance(value, str):
-        if number in _ACCOUNTS:
+        if number in ACCOUNTS:
             return mask_pan(value)
         if number in (35, 36):
             return mask_track(value)
     if _is_hidden(message, dialect, number, value):
         return f"<{len(value)} {'characters' if isinstance(value, str) else 'bytes'}>"
-    if isinstance(value, str) and number in _FREE_TEXT:
+    if isinstance(value, str) and number in FREE_TEXT:
         return (_DIGIT_RUN if number == 44 else _LONG_DIGIT_RUN).sub(lambda run: mask_pan(run[0]), value)
     return _plain(value)
 
@@ -192,7 +115,7 @@ def _is_hidden(message: Message, dialect: Dialect, number: int, value: str | byt
     """Whether the element may carry a key, a PIN or card data in this message."""
     if number == 48:
         if dialect is TERMINAL:
-            return message.mti not in _SETTLEMENT  # elsewhere it is details of the batch, card numbers among them
+            return message.mti not in SETTLEMENT  # elsewhere it is details of the batch, card numbers among them
         return message.mti[1:2] == "8" or not isinstance(value, str)
     if number == 61:
         return not (dialect is TERMINAL and isinstance(value, str) and value.isdecimal())
@@ -200,7 +123,7 @@ def _is_hidden(message: Message, dialect: Dialect, number: int, value: str | byt
         # Text for people in a response is what one wants to read; an SM4 PIN block (SM0, length, block) is not.
         response = message.mti[2:3] in ("1", "3")
         return not (dialect is TERMINAL and response and isinstance(value, str) and not value.startswith("SM"))
-    return number in _HIDDEN or (number == 36 and not isinstance(value, str))
+    return number in HIDDEN or (number == 36 and not isinstance(value, str))
 
 
 def _plain(value: str | bytes) -> str:
@@ -213,21 +136,21 @@ def _meaning(message: Message, dialect: Dialect, number: int, value: Value) -> s
     if not isinstance(value, str):
         return ""
     if number == 3:
-        return _PROCESSING_CODES.get(value[:2], "")
+        return PROCESSING_CODES.get(value[:2], "")
     if number in (4, 5, 6) and value.isdecimal():
         amount = f"{int(value) // 100}.{int(value) % 100:02d}"
         return f"{amount} CNY" if number == 4 and message.get(49, "156") == "156" else amount
     if number == 22:
-        parts = (_ENTRY_MODES.get(value[:2], ""), _PIN_ENTRY.get(value[2:3], ""))
+        parts = (ENTRY_MODES.get(value[:2], ""), PIN_ENTRY.get(value[2:3], ""))
         return ", ".join(part for part in parts if part)
     if number == 25:
-        return _CONDITIONS.get(value, "")
+        return CONDITIONS.get(value, "")
     if number == 39:
         return RESPONSE_CODES.get(value, "unknown code")
     if number == 53:
         return _security(message, dialect, value)
     if number == 70:
-        return _NETWORK_CODES.get(value, "")
+        return NETWORK_CODES.get(value, "")
     return ""
 
 
@@ -238,7 +161,7 @@ def _security(message: Message, dialect: Dialect, value: str) -> str:
     if method is None:
         return ""
     tracks = ", tracks encrypted" if value[2:3] == "1" else ""
-    return f"{method}, {_ENCRYPTIONS.get(value[1:2], 'unknown algorithm')}{tracks}"
+    return f"{method}, {ENCRYPTIONS.get(value[1:2], 'unknown algorithm')}{tracks}"
 
 
 def _parts(message: Message, dialect: Dialect, number: int, value: Value, unmask: bool) -> Iterable[str]:
@@ -251,16 +174,16 @@ def _parts(message: Message, dialect: Dialect, number: int, value: Value, unmask
     if dialect is TERMINAL:
         if number == 60:
             names: dict[str, Callable[[str], str]] = {
-                "network management": lambda code: _TERMINAL_NETWORK_CODES.get(code, ""),
-                "terminal capability": lambda code: _CAPABILITIES.get(code, ""),
+                "network management": lambda code: TERMINAL_NETWORK_CODES.get(code, ""),
+                "terminal capability": lambda code: CAPABILITIES.get(code, ""),
             }
-            return _split(value, _TERMINAL_60, names)
+            return _split(value, TERMINAL_60, names)
         if number == 61 and value.isdecimal():
-            return _split(value, _TERMINAL_61)
-        if number == 48 and message.mti in _SETTLEMENT:
-            return _split(value, _TERMINAL_48)
+            return _split(value, TERMINAL_61)
+        if number == 48 and message.mti in SETTLEMENT:
+            return _split(value, TERMINAL_48)
     elif number == 90:
-        return _split(value, _INTERBANK_90)
+        return _split(value, INTERBANK_90)
     return ()
 
 
@@ -284,8 +207,8 @@ def _split(
 
 def _balances(value: str) -> list[str]:
     lines = []
-    for at in range(0, len(value) - _BALANCE + 1, _BALANCE):
-        part = value[at : at + _BALANCE]
+    for at in range(0, len(value) - BALANCE + 1, BALANCE):
+        part = value[at : at + BALANCE]
         amount = part[8:]
         if not (amount.isascii() and amount.isdecimal()):
             lines.append(f"account {part[:2]} type {part[2:4]}: not an amount")

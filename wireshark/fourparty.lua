@@ -1,0 +1,1941 @@
+-- A Wireshark dissector for the links of fourparty: the terminal dialect (TPDU, packed digits), the interbank
+-- dialect (46-byte header, ASCII) and the monitoring link, plain or inside TLS. See docs/capture.md.
+-- Written by `fourparty dissector`: change scenarios/dissector or the codec's tables, not this file.
+
+local TABLES = {
+  ports = {
+    terminal = "7000",
+    interbank = "7001,7002",
+    monitoring = "7003",
+  },
+  fields = {
+    terminal = {
+      [2] = { name = "primary account number", kind = "n", max = 19, coding = "bcd", width = 1, length = "bcd", pad = "right" },
+      [3] = { name = "processing code", kind = "n", max = 6, coding = "bcd", width = 0, pad = "left" },
+      [4] = { name = "amount, transaction", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [5] = { name = "amount, settlement", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [6] = { name = "amount, cardholder billing", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [7] = { name = "transmission date and time", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [8] = { name = "amount, cardholder billing fee", kind = "n", max = 8, coding = "bcd", width = 0, pad = "left" },
+      [9] = { name = "conversion rate, settlement", kind = "n", max = 8, coding = "bcd", width = 0, pad = "left" },
+      [10] = { name = "conversion rate, cardholder billing", kind = "n", max = 8, coding = "bcd", width = 0, pad = "left" },
+      [11] = { name = "system trace audit number", kind = "n", max = 6, coding = "bcd", width = 0, pad = "left" },
+      [12] = { name = "time, local transaction", kind = "n", max = 6, coding = "bcd", width = 0, pad = "left" },
+      [13] = { name = "date, local transaction", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [14] = { name = "date, expiration", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [15] = { name = "date, settlement", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [16] = { name = "date, conversion", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [17] = { name = "date, capture", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [18] = { name = "merchant category code", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [19] = { name = "acquiring institution country code", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [20] = { name = "PAN extended country code", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [21] = { name = "forwarding institution country code", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [22] = { name = "point of service entry mode", kind = "n", max = 3, coding = "bcd", width = 0, pad = "right" },
+      [23] = { name = "card sequence number", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [24] = { name = "network international identifier", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [25] = { name = "point of service condition code", kind = "n", max = 2, coding = "bcd", width = 0, pad = "left" },
+      [26] = { name = "point of service PIN capture code", kind = "n", max = 2, coding = "bcd", width = 0, pad = "left" },
+      [27] = { name = "authorisation identification response length", kind = "n", max = 1, coding = "bcd", width = 0, pad = "left" },
+      [28] = { name = "amount, transaction fee", kind = "x", max = 9, coding = "bcd", width = 0, pad = "left" },
+      [29] = { name = "amount, settlement fee", kind = "x", max = 9, coding = "bcd", width = 0, pad = "left" },
+      [30] = { name = "amount, transaction processing fee", kind = "x", max = 9, coding = "bcd", width = 0, pad = "left" },
+      [31] = { name = "amount, settlement processing fee", kind = "x", max = 9, coding = "bcd", width = 0, pad = "left" },
+      [32] = { name = "acquiring institution identification", kind = "n", max = 11, coding = "bcd", width = 1, length = "bcd", pad = "right" },
+      [33] = { name = "forwarding institution identification", kind = "n", max = 11, coding = "bcd", width = 1, length = "bcd", pad = "right" },
+      [34] = { name = "primary account number, extended", kind = "text", max = 28, coding = "ascii", width = 1, length = "bcd" },
+      [35] = { name = "track 2 data", kind = "z", max = 37, coding = "bcd", width = 1, length = "bcd", pad = "right" },
+      [36] = { name = "track 3 data", kind = "z", max = 104, coding = "bcd", width = 2, length = "bcd", pad = "right" },
+      [37] = { name = "retrieval reference number", kind = "text", max = 12, coding = "ascii", width = 0 },
+      [38] = { name = "authorisation identification response", kind = "text", max = 6, coding = "ascii", width = 0 },
+      [39] = { name = "response code", kind = "text", max = 2, coding = "ascii", width = 0 },
+      [40] = { name = "service restriction code", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [41] = { name = "card acceptor terminal identification", kind = "text", max = 8, coding = "ascii", width = 0 },
+      [42] = { name = "card acceptor identification", kind = "text", max = 15, coding = "ascii", width = 0 },
+      [43] = { name = "card acceptor name and location", kind = "text", max = 40, coding = "ascii", width = 0 },
+      [44] = { name = "issuer and acquirer identification", kind = "text", max = 25, coding = "ascii", width = 1, length = "bcd" },
+      [45] = { name = "track 1 data", kind = "text", max = 79, coding = "ascii", width = 1, length = "bcd" },
+      [46] = { name = "additional data, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [47] = { name = "additional data, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [48] = { name = "additional data, private", kind = "n", max = 322, coding = "bcd", width = 2, length = "bcd", pad = "right" },
+      [49] = { name = "currency code, transaction", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [50] = { name = "currency code, settlement", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [51] = { name = "currency code, cardholder billing", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [52] = { name = "PIN data", kind = "b", max = 8, coding = "binary", width = 0 },
+      [53] = { name = "security related control information", kind = "n", max = 16, coding = "bcd", width = 0, pad = "left" },
+      [54] = { name = "balances", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [55] = { name = "chip data", kind = "b", max = 255, coding = "binary", width = 2, length = "bcd" },
+      [56] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [57] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [58] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [59] = { name = "terminal and QR information", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [60] = { name = "transaction type, batch, network management", kind = "n", max = 999, coding = "bcd", width = 2, length = "bcd", pad = "right" },
+      [61] = { name = "original transaction", kind = "n", max = 999, coding = "bcd", width = 2, length = "bcd", pad = "right" },
+      [62] = { name = "private: keys, parameters, transaction data", kind = "b", max = 999, coding = "binary", width = 2, length = "bcd" },
+      [63] = { name = "operator, card brand, reply text", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [64] = { name = "message authentication code", kind = "b", max = 8, coding = "binary", width = 0 },
+      [65] = { name = "bitmap, extended", kind = "b", max = 8, coding = "binary", width = 0 },
+      [66] = { name = "settlement code", kind = "n", max = 1, coding = "bcd", width = 0, pad = "left" },
+      [67] = { name = "extended payment code", kind = "n", max = 2, coding = "bcd", width = 0, pad = "left" },
+      [68] = { name = "receiving institution country code", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [69] = { name = "settlement institution country code", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [70] = { name = "network management information code", kind = "n", max = 3, coding = "bcd", width = 0, pad = "left" },
+      [71] = { name = "message number", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [72] = { name = "message number, last", kind = "n", max = 4, coding = "bcd", width = 0, pad = "left" },
+      [73] = { name = "date, action", kind = "n", max = 6, coding = "bcd", width = 0, pad = "left" },
+      [74] = { name = "credits, number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [75] = { name = "credits, reversal number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [76] = { name = "debits, number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [77] = { name = "debits, reversal number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [78] = { name = "transfers, number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [79] = { name = "transfers, reversal number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [80] = { name = "inquiries, number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [81] = { name = "authorisations, number", kind = "n", max = 10, coding = "bcd", width = 0, pad = "left" },
+      [82] = { name = "credits, processing fee amount", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [83] = { name = "credits, transaction fee amount", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [84] = { name = "debits, processing fee amount", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [85] = { name = "debits, transaction fee amount", kind = "n", max = 12, coding = "bcd", width = 0, pad = "left" },
+      [86] = { name = "credits, amount", kind = "n", max = 16, coding = "bcd", width = 0, pad = "left" },
+      [87] = { name = "credits, reversal amount", kind = "n", max = 16, coding = "bcd", width = 0, pad = "left" },
+      [88] = { name = "debits, amount", kind = "n", max = 16, coding = "bcd", width = 0, pad = "left" },
+      [89] = { name = "debits, reversal amount", kind = "n", max = 16, coding = "bcd", width = 0, pad = "left" },
+      [90] = { name = "original data elements", kind = "n", max = 42, coding = "bcd", width = 0, pad = "left" },
+      [91] = { name = "file update code", kind = "text", max = 1, coding = "ascii", width = 0 },
+      [92] = { name = "file security code", kind = "text", max = 2, coding = "ascii", width = 0 },
+      [93] = { name = "response indicator", kind = "text", max = 5, coding = "ascii", width = 0 },
+      [94] = { name = "service indicator", kind = "text", max = 7, coding = "ascii", width = 0 },
+      [95] = { name = "replacement amounts", kind = "text", max = 42, coding = "ascii", width = 0 },
+      [96] = { name = "message security code", kind = "b", max = 8, coding = "binary", width = 0 },
+      [97] = { name = "amount, net settlement", kind = "x", max = 17, coding = "bcd", width = 0, pad = "left" },
+      [98] = { name = "payee", kind = "text", max = 25, coding = "ascii", width = 0 },
+      [99] = { name = "settlement institution identification", kind = "n", max = 11, coding = "bcd", width = 1, length = "bcd", pad = "right" },
+      [100] = { name = "receiving institution identification", kind = "n", max = 11, coding = "bcd", width = 1, length = "bcd", pad = "right" },
+      [101] = { name = "file name", kind = "text", max = 17, coding = "ascii", width = 1, length = "bcd" },
+      [102] = { name = "account identification 1", kind = "text", max = 28, coding = "ascii", width = 1, length = "bcd" },
+      [103] = { name = "account identification 2", kind = "text", max = 28, coding = "ascii", width = 1, length = "bcd" },
+      [104] = { name = "transaction description", kind = "text", max = 100, coding = "ascii", width = 2, length = "bcd" },
+      [105] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [106] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [107] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [108] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [109] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [110] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [111] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [112] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [113] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [114] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [115] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [116] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [117] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [118] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [119] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [120] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [121] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [122] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [123] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [124] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [125] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [126] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [127] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 2, length = "bcd" },
+      [128] = { name = "message authentication code", kind = "b", max = 8, coding = "binary", width = 0 },
+    },
+    interbank = {
+      [2] = { name = "primary account number", kind = "n", max = 19, coding = "ascii", width = 2, length = "ascii" },
+      [3] = { name = "processing code", kind = "n", max = 6, coding = "ascii", width = 0 },
+      [4] = { name = "amount, transaction", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [5] = { name = "amount, settlement", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [6] = { name = "amount, cardholder billing", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [7] = { name = "transmission date and time", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [8] = { name = "amount, cardholder billing fee", kind = "n", max = 8, coding = "ascii", width = 0 },
+      [9] = { name = "conversion rate, settlement", kind = "n", max = 8, coding = "ascii", width = 0 },
+      [10] = { name = "conversion rate, cardholder billing", kind = "n", max = 8, coding = "ascii", width = 0 },
+      [11] = { name = "system trace audit number", kind = "n", max = 6, coding = "ascii", width = 0 },
+      [12] = { name = "time, local transaction", kind = "n", max = 6, coding = "ascii", width = 0 },
+      [13] = { name = "date, local transaction", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [14] = { name = "date, expiration", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [15] = { name = "date, settlement", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [16] = { name = "date, conversion", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [17] = { name = "date, capture", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [18] = { name = "merchant category code", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [19] = { name = "acquiring institution country code", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [20] = { name = "PAN extended country code", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [21] = { name = "forwarding institution country code", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [22] = { name = "point of service entry mode", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [23] = { name = "card sequence number", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [24] = { name = "network international identifier", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [25] = { name = "point of service condition code", kind = "n", max = 2, coding = "ascii", width = 0 },
+      [26] = { name = "point of service PIN capture code", kind = "n", max = 2, coding = "ascii", width = 0 },
+      [27] = { name = "authorisation identification response length", kind = "n", max = 1, coding = "ascii", width = 0 },
+      [28] = { name = "amount, transaction fee", kind = "x", max = 9, coding = "ascii", width = 0 },
+      [29] = { name = "amount, settlement fee", kind = "x", max = 9, coding = "ascii", width = 0 },
+      [30] = { name = "amount, transaction processing fee", kind = "x", max = 9, coding = "ascii", width = 0 },
+      [31] = { name = "amount, settlement processing fee", kind = "x", max = 9, coding = "ascii", width = 0 },
+      [32] = { name = "acquiring institution identification", kind = "n", max = 11, coding = "ascii", width = 2, length = "ascii" },
+      [33] = { name = "forwarding institution identification", kind = "n", max = 11, coding = "ascii", width = 2, length = "ascii" },
+      [34] = { name = "primary account number, extended", kind = "text", max = 28, coding = "ascii", width = 2, length = "ascii" },
+      [35] = { name = "track 2 data", kind = "z", max = 37, coding = "ascii", width = 2, length = "ascii" },
+      [36] = { name = "track 3 data", kind = "z", max = 104, coding = "ascii", width = 3, length = "ascii" },
+      [37] = { name = "retrieval reference number", kind = "text", max = 12, coding = "ascii", width = 0 },
+      [38] = { name = "authorisation identification response", kind = "text", max = 6, coding = "ascii", width = 0 },
+      [39] = { name = "response code", kind = "text", max = 2, coding = "ascii", width = 0 },
+      [40] = { name = "service restriction code", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [41] = { name = "card acceptor terminal identification", kind = "text", max = 8, coding = "ascii", width = 0 },
+      [42] = { name = "card acceptor identification", kind = "text", max = 15, coding = "ascii", width = 0 },
+      [43] = { name = "card acceptor name and location", kind = "text", max = 40, coding = "ascii", width = 0 },
+      [44] = { name = "additional response data", kind = "text", max = 25, coding = "ascii", width = 2, length = "ascii" },
+      [45] = { name = "track 1 data", kind = "text", max = 79, coding = "ascii", width = 2, length = "ascii" },
+      [46] = { name = "additional data, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [47] = { name = "additional data, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [48] = { name = "additional data, private", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [49] = { name = "currency code, transaction", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [50] = { name = "currency code, settlement", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [51] = { name = "currency code, cardholder billing", kind = "text", max = 3, coding = "ascii", width = 0 },
+      [52] = { name = "PIN data", kind = "b", max = 8, coding = "binary", width = 0 },
+      [53] = { name = "security related control information", kind = "n", max = 16, coding = "ascii", width = 0 },
+      [54] = { name = "additional amounts", kind = "text", max = 40, coding = "ascii", width = 3, length = "ascii" },
+      [55] = { name = "chip data", kind = "b", max = 255, coding = "binary", width = 3, length = "ascii" },
+      [56] = { name = "reserved, ISO", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [57] = { name = "reserved, national", kind = "text", max = 100, coding = "ascii", width = 3, length = "ascii" },
+      [58] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [59] = { name = "detailed information", kind = "text", max = 600, coding = "ascii", width = 3, length = "ascii" },
+      [60] = { name = "reserved, message reason and terminal data", kind = "text", max = 100, coding = "ascii", width = 3, length = "ascii" },
+      [61] = { name = "cardholder authentication", kind = "text", max = 200, coding = "ascii", width = 3, length = "ascii" },
+      [62] = { name = "switching data", kind = "text", max = 200, coding = "ascii", width = 3, length = "ascii" },
+      [63] = { name = "financial network data", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [64] = { name = "message authentication code", kind = "b", max = 8, coding = "binary", width = 0 },
+      [65] = { name = "bitmap, extended", kind = "b", max = 8, coding = "binary", width = 0 },
+      [66] = { name = "settlement code", kind = "n", max = 1, coding = "ascii", width = 0 },
+      [67] = { name = "extended payment code", kind = "n", max = 2, coding = "ascii", width = 0 },
+      [68] = { name = "receiving institution country code", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [69] = { name = "settlement institution country code", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [70] = { name = "network management information code", kind = "n", max = 3, coding = "ascii", width = 0 },
+      [71] = { name = "message number", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [72] = { name = "message number, last", kind = "n", max = 4, coding = "ascii", width = 0 },
+      [73] = { name = "date, action", kind = "n", max = 6, coding = "ascii", width = 0 },
+      [74] = { name = "credits, number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [75] = { name = "credits, reversal number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [76] = { name = "debits, number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [77] = { name = "debits, reversal number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [78] = { name = "transfers, number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [79] = { name = "transfers, reversal number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [80] = { name = "inquiries, number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [81] = { name = "authorisations, number", kind = "n", max = 10, coding = "ascii", width = 0 },
+      [82] = { name = "credits, processing fee amount", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [83] = { name = "credits, transaction fee amount", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [84] = { name = "debits, processing fee amount", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [85] = { name = "debits, transaction fee amount", kind = "n", max = 12, coding = "ascii", width = 0 },
+      [86] = { name = "credits, amount", kind = "n", max = 16, coding = "ascii", width = 0 },
+      [87] = { name = "credits, reversal amount", kind = "n", max = 16, coding = "ascii", width = 0 },
+      [88] = { name = "debits, amount", kind = "n", max = 16, coding = "ascii", width = 0 },
+      [89] = { name = "debits, reversal amount", kind = "n", max = 16, coding = "ascii", width = 0 },
+      [90] = { name = "original data elements", kind = "n", max = 42, coding = "ascii", width = 0 },
+      [91] = { name = "file update code", kind = "text", max = 1, coding = "ascii", width = 0 },
+      [92] = { name = "file security code", kind = "text", max = 2, coding = "ascii", width = 0 },
+      [93] = { name = "response indicator", kind = "text", max = 5, coding = "ascii", width = 0 },
+      [94] = { name = "service indicator", kind = "text", max = 7, coding = "ascii", width = 0 },
+      [95] = { name = "replacement amounts", kind = "text", max = 42, coding = "ascii", width = 0 },
+      [96] = { name = "message security code", kind = "b", max = 8, coding = "binary", width = 0 },
+      [97] = { name = "amount, net settlement", kind = "x", max = 17, coding = "ascii", width = 0 },
+      [98] = { name = "payee", kind = "text", max = 25, coding = "ascii", width = 0 },
+      [99] = { name = "settlement institution identification", kind = "n", max = 11, coding = "ascii", width = 2, length = "ascii" },
+      [100] = { name = "receiving institution identification", kind = "n", max = 11, coding = "ascii", width = 2, length = "ascii" },
+      [101] = { name = "file name", kind = "text", max = 17, coding = "ascii", width = 2, length = "ascii" },
+      [102] = { name = "account identification 1", kind = "text", max = 28, coding = "ascii", width = 2, length = "ascii" },
+      [103] = { name = "account identification 2", kind = "text", max = 28, coding = "ascii", width = 2, length = "ascii" },
+      [104] = { name = "transaction description", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [105] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [106] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [107] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [108] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [109] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [110] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [111] = { name = "reserved, ISO", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [112] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [113] = { name = "reserved, national", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [114] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [115] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [116] = { name = "reserved, national", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [117] = { name = "reserved, national", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [118] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [119] = { name = "reserved, national", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [120] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [121] = { name = "national switch, reserved", kind = "text", max = 100, coding = "ascii", width = 3, length = "ascii" },
+      [122] = { name = "acquirer, reserved", kind = "text", max = 100, coding = "ascii", width = 3, length = "ascii" },
+      [123] = { name = "issuer, reserved", kind = "text", max = 512, coding = "ascii", width = 3, length = "ascii" },
+      [124] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [125] = { name = "reserved, private", kind = "text", max = 256, coding = "ascii", width = 3, length = "ascii" },
+      [126] = { name = "reserved, private", kind = "text", max = 256, coding = "ascii", width = 3, length = "ascii" },
+      [127] = { name = "reserved, private", kind = "text", max = 999, coding = "ascii", width = 3, length = "ascii" },
+      [128] = { name = "message authentication code", kind = "b", max = 8, coding = "binary", width = 0 },
+    },
+  },
+  parts = {
+    terminal = {
+      [48] = {
+        { "domestic debit amount", 12 },
+        { "count", 3 },
+        { "credit amount", 12 },
+        { "count", 3 },
+        { "result", 1 },
+        { "foreign debit amount", 12 },
+        { "count", 3 },
+        { "credit amount", 12 },
+        { "count", 3 },
+        { "result", 1 },
+      },
+      [60] = {
+        { "transaction type", 2 },
+        { "batch", 6 },
+        { "network management", 3 },
+        { "terminal capability", 1 },
+        { "IC condition", 1 },
+        { "partial approval", 1 },
+        { "account type", 3 },
+      },
+      [61] = { { "batch", 6 }, { "STAN", 6 }, { "date", 4 }, { "authorisation method", 2 }, { "institution", 11 } },
+    },
+    interbank = {
+      [90] = { { "MTI", 4 }, { "STAN", 6 }, { "transmitted", 10 }, { "acquirer", 11 }, { "forwarder", 11 } },
+    },
+  },
+  part_meanings = {
+    ["network management"] = {
+      ["001"] = "single-length keys",
+      ["002"] = "sign-off",
+      ["003"] = "double-length keys",
+      ["004"] = "double-length keys and track key",
+      ["201"] = "batch settlement",
+      ["202"] = "batch upload ends",
+      ["207"] = "batch upload ends",
+      ["301"] = "echo",
+      ["360"] = "parameters",
+      ["361"] = "parameters",
+      ["362"] = "parameters, status",
+      ["370"] = "CA keys",
+      ["371"] = "CA keys",
+      ["372"] = "CA keys, status",
+      ["380"] = "IC parameters",
+      ["381"] = "IC parameters",
+      ["382"] = "IC parameters, status",
+    },
+    ["terminal capability"] = {
+      ["5"] = "IC",
+      ["6"] = "IC and contactless",
+    },
+  },
+  transactions = {
+    { "0100", "03", "", "pre-authorisation" },
+    { "0100", "20", "", "pre-authorisation void" },
+    { "02[02]0", "00", "06", "completion" },
+    { "0200", "20", "06", "completion void" },
+    { "0200", "20", "", "void" },
+    { "0220", "20", "", "refund" },
+    { "02[02]0", "3", "", "balance inquiry" },
+    { "0200", "01", "", "cash withdrawal" },
+    { "0200", "00", "", "sale" },
+    { "0220", "00", "", "offline sale" },
+    { "0320", "", "", "batch upload" },
+    { "04[02]0", "", "", "reversal" },
+    { "0500", "", "", "batch settlement" },
+    { "0620", "", "", "script result" },
+    { "0920", "", "", "signature upload" },
+  },
+  message_classes = {
+    ["1"] = "authorisation",
+    ["2"] = "financial",
+    ["3"] = "file action",
+    ["4"] = "reversal",
+    ["5"] = "reconciliation",
+    ["6"] = "administrative",
+    ["8"] = "network management",
+    ["9"] = "signature",
+  },
+  message_functions = {
+    ["0"] = "request",
+    ["1"] = "response",
+    ["2"] = "advice",
+    ["3"] = "advice response",
+  },
+  processing_codes = {
+    ["00"] = "goods and services",
+    ["01"] = "cash withdrawal",
+    ["03"] = "pre-authorisation",
+    ["20"] = "refund or void",
+    ["30"] = "balance inquiry",
+    ["31"] = "balance inquiry",
+  },
+  entry_modes = {
+    ["00"] = "unknown",
+    ["01"] = "manual",
+    ["02"] = "magnetic stripe",
+    ["03"] = "QR code",
+    ["05"] = "chip",
+    ["07"] = "contactless chip",
+    ["90"] = "magnetic stripe, complete",
+    ["91"] = "contactless magnetic stripe",
+    ["95"] = "chip, data unreliable",
+    ["96"] = "contactless",
+    ["98"] = "contactless",
+  },
+  pin_entry = {
+    ["0"] = "PIN unspecified",
+    ["1"] = "with PIN",
+    ["2"] = "without PIN",
+  },
+  conditions = {
+    ["00"] = "normal",
+    ["06"] = "pre-authorisation",
+    ["08"] = "mail or telephone",
+    ["91"] = "with cash services",
+  },
+  network_codes = {
+    ["001"] = "sign-on",
+    ["002"] = "sign-off",
+    ["101"] = "key exchange",
+    ["201"] = "cut-over starts",
+    ["202"] = "cut-over ends",
+    ["301"] = "echo",
+  },
+  terminal_network_codes = {
+    ["001"] = "single-length keys",
+    ["002"] = "sign-off",
+    ["003"] = "double-length keys",
+    ["004"] = "double-length keys and track key",
+    ["201"] = "batch settlement",
+    ["202"] = "batch upload ends",
+    ["207"] = "batch upload ends",
+    ["301"] = "echo",
+    ["360"] = "parameters",
+    ["361"] = "parameters",
+    ["362"] = "parameters, status",
+    ["370"] = "CA keys",
+    ["371"] = "CA keys",
+    ["372"] = "CA keys, status",
+    ["380"] = "IC parameters",
+    ["381"] = "IC parameters",
+    ["382"] = "IC parameters, status",
+  },
+  requirements = {
+    ["0"] = "none",
+    ["1"] = "parameters",
+    ["3"] = "sign on again",
+    ["4"] = "CA keys",
+    ["5"] = "IC parameters",
+  },
+  encryptions = {
+    ["0"] = "DES",
+    ["6"] = "3DES",
+    ["4"] = "SM4",
+  },
+  response_codes = {
+    ["00"] = "approved",
+    ["01"] = "refer to issuer",
+    ["03"] = "invalid merchant",
+    ["04"] = "pick up card",
+    ["05"] = "do not honour",
+    ["10"] = "approved for part of the amount",
+    ["12"] = "invalid transaction",
+    ["13"] = "invalid amount",
+    ["14"] = "invalid card number",
+    ["15"] = "no such issuer",
+    ["22"] = "suspected malfunction",
+    ["25"] = "original transaction not found",
+    ["30"] = "format error",
+    ["34"] = "suspected fraud",
+    ["38"] = "PIN tries exceeded, pick up card",
+    ["40"] = "function not supported",
+    ["41"] = "lost card",
+    ["43"] = "stolen card",
+    ["45"] = "use the chip",
+    ["51"] = "insufficient funds",
+    ["54"] = "expired card",
+    ["55"] = "incorrect PIN",
+    ["57"] = "transaction not permitted to cardholder",
+    ["58"] = "transaction not permitted to terminal",
+    ["59"] = "suspected fraud at the card",
+    ["61"] = "amount limit exceeded",
+    ["62"] = "restricted card",
+    ["64"] = "original amount differs",
+    ["65"] = "count limit exceeded",
+    ["68"] = "answer received too late",
+    ["75"] = "PIN tries exceeded",
+    ["77"] = "sign on again",
+    ["79"] = "sign on again, terminal key exchange failed",
+    ["90"] = "cut-over in progress",
+    ["91"] = "issuer unavailable",
+    ["92"] = "no route to the institution",
+    ["94"] = "duplicate transaction",
+    ["95"] = "totals differ",
+    ["96"] = "system malfunction",
+    ["97"] = "terminal unknown",
+    ["98"] = "no answer from the issuer",
+    ["99"] = "PIN format error",
+    A0 = "MAC error, sign on again",
+  },
+  accounts = {
+    [2] = true,
+    [34] = true,
+    [102] = true,
+    [103] = true,
+  },
+  hidden = {
+    [45] = true,
+    [46] = true,
+    [47] = true,
+    [52] = true,
+    [55] = true,
+    [57] = true,
+    [58] = true,
+    [59] = true,
+    [62] = true,
+    [96] = true,
+    [104] = true,
+    [105] = true,
+    [106] = true,
+    [107] = true,
+    [108] = true,
+    [109] = true,
+    [110] = true,
+    [111] = true,
+    [112] = true,
+    [113] = true,
+    [114] = true,
+    [115] = true,
+    [116] = true,
+    [117] = true,
+    [118] = true,
+    [119] = true,
+    [120] = true,
+    [121] = true,
+    [122] = true,
+    [123] = true,
+    [124] = true,
+    [125] = true,
+    [126] = true,
+    [127] = true,
+  },
+  free_text = {
+    [43] = true,
+    [44] = true,
+    [48] = true,
+    [56] = true,
+    [63] = true,
+  },
+  settlement = {
+    ["0500"] = true,
+    ["0510"] = true,
+  },
+  tags = {
+    ["06"] = {
+      name = "Object identifier",
+    },
+    ["41"] = {
+      name = "Country code and national data",
+      textual = true,
+    },
+    ["42"] = {
+      name = "Issuer identification number",
+    },
+    ["4F"] = {
+      name = "Application identifier (ADF name)",
+    },
+    ["50"] = {
+      name = "Application label",
+      textual = true,
+    },
+    ["51"] = {
+      name = "File reference",
+    },
+    ["52"] = {
+      name = "Command to perform",
+    },
+    ["56"] = {
+      name = "Track 1 data",
+      textual = true,
+      sensitive = true,
+    },
+    ["57"] = {
+      name = "Track 2 equivalent data",
+      sensitive = true,
+    },
+    ["5A"] = {
+      name = "Application primary account number",
+      sensitive = true,
+    },
+    ["5D"] = {
+      name = "Directory definition file name",
+    },
+    ["5F20"] = {
+      name = "Cardholder name",
+      textual = true,
+      sensitive = true,
+    },
+    ["5F24"] = {
+      name = "Application expiration date",
+    },
+    ["5F25"] = {
+      name = "Application effective date",
+    },
+    ["5F28"] = {
+      name = "Issuer country code",
+    },
+    ["5F2A"] = {
+      name = "Transaction currency code",
+    },
+    ["5F2D"] = {
+      name = "Language preference",
+      textual = true,
+    },
+    ["5F30"] = {
+      name = "Service code",
+    },
+    ["5F34"] = {
+      name = "Application primary account number sequence number",
+    },
+    ["5F36"] = {
+      name = "Transaction currency exponent",
+    },
+    ["5F50"] = {
+      name = "Issuer URL",
+      textual = true,
+    },
+    ["5F53"] = {
+      name = "International bank account number",
+      sensitive = true,
+    },
+    ["5F54"] = {
+      name = "Bank identifier code",
+      textual = true,
+    },
+    ["5F55"] = {
+      name = "Issuer country code, two letters",
+      textual = true,
+    },
+    ["5F56"] = {
+      name = "Issuer country code, three letters",
+      textual = true,
+    },
+    ["5F57"] = {
+      name = "Account type",
+    },
+    ["61"] = {
+      name = "Application template",
+    },
+    ["62"] = {
+      name = "Application specific transparent template",
+    },
+    ["63"] = {
+      name = "Application-dependent data template",
+    },
+    ["64"] = {
+      name = "Common data transparent template",
+    },
+    ["6F"] = {
+      name = "File control information template",
+    },
+    ["70"] = {
+      name = "Record template",
+    },
+    ["71"] = {
+      name = "Issuer script template 1",
+    },
+    ["72"] = {
+      name = "Issuer script template 2",
+    },
+    ["73"] = {
+      name = "Directory discretionary template",
+    },
+    ["77"] = {
+      name = "Response message template format 2",
+    },
+    ["80"] = {
+      name = "Response message template format 1",
+    },
+    ["81"] = {
+      name = "Amount, authorised (binary)",
+    },
+    ["82"] = {
+      name = "Application interchange profile",
+    },
+    ["83"] = {
+      name = "Command template",
+    },
+    ["84"] = {
+      name = "Dedicated file name",
+    },
+    ["85"] = {
+      name = "Payload format indicator",
+    },
+    ["86"] = {
+      name = "Issuer script command",
+    },
+    ["87"] = {
+      name = "Application priority indicator",
+    },
+    ["88"] = {
+      name = "Short file identifier",
+    },
+    ["89"] = {
+      name = "Authorisation code",
+    },
+    ["8A"] = {
+      name = "Authorisation response code",
+      textual = true,
+    },
+    ["8C"] = {
+      name = "Card risk management data object list 1",
+    },
+    ["8D"] = {
+      name = "Card risk management data object list 2",
+    },
+    ["8E"] = {
+      name = "Cardholder verification method list",
+    },
+    ["8F"] = {
+      name = "Certification authority public key index",
+    },
+    ["90"] = {
+      name = "Issuer public key certificate",
+    },
+    ["91"] = {
+      name = "Issuer authentication data",
+    },
+    ["92"] = {
+      name = "Issuer public key remainder",
+    },
+    ["93"] = {
+      name = "Signed static application data",
+    },
+    ["94"] = {
+      name = "Application file locator",
+    },
+    ["95"] = {
+      name = "Terminal verification results",
+    },
+    ["97"] = {
+      name = "Transaction certificate data object list",
+    },
+    ["98"] = {
+      name = "Transaction certificate hash value",
+    },
+    ["99"] = {
+      name = "Transaction personal identification number data",
+      sensitive = true,
+    },
+    ["9A"] = {
+      name = "Transaction date",
+    },
+    ["9B"] = {
+      name = "Transaction status information",
+    },
+    ["9C"] = {
+      name = "Transaction type",
+    },
+    ["9D"] = {
+      name = "Directory definition file name",
+    },
+    ["9F01"] = {
+      name = "Acquirer identifier",
+    },
+    ["9F02"] = {
+      name = "Amount, authorised",
+    },
+    ["9F03"] = {
+      name = "Amount, other",
+    },
+    ["9F04"] = {
+      name = "Amount, other (binary)",
+    },
+    ["9F05"] = {
+      name = "Application discretionary data",
+    },
+    ["9F06"] = {
+      name = "Application identifier, terminal",
+    },
+    ["9F07"] = {
+      name = "Application usage control",
+    },
+    ["9F08"] = {
+      name = "Application version number, card",
+    },
+    ["9F09"] = {
+      name = "Application version number, terminal",
+    },
+    ["9F0B"] = {
+      name = "Cardholder name, extended",
+      textual = true,
+      sensitive = true,
+    },
+    ["9F0C"] = {
+      name = "Issuer identification number, extended",
+    },
+    ["9F0D"] = {
+      name = "Issuer action code, default",
+    },
+    ["9F0E"] = {
+      name = "Issuer action code, denial",
+    },
+    ["9F0F"] = {
+      name = "Issuer action code, online",
+    },
+    ["9F10"] = {
+      name = "Issuer application data",
+    },
+    ["9F11"] = {
+      name = "Issuer code table index",
+    },
+    ["9F12"] = {
+      name = "Application preferred name",
+      textual = true,
+    },
+    ["9F13"] = {
+      name = "Last online application transaction counter register",
+    },
+    ["9F14"] = {
+      name = "Lower consecutive offline limit",
+    },
+    ["9F15"] = {
+      name = "Merchant category code",
+    },
+    ["9F16"] = {
+      name = "Merchant identifier",
+      textual = true,
+    },
+    ["9F17"] = {
+      name = "Personal identification number try counter",
+    },
+    ["9F18"] = {
+      name = "Issuer script identifier",
+    },
+    ["9F19"] = {
+      name = "Token requestor identifier",
+    },
+    ["9F1A"] = {
+      name = "Terminal country code",
+    },
+    ["9F1B"] = {
+      name = "Terminal floor limit",
+    },
+    ["9F1C"] = {
+      name = "Terminal identification",
+      textual = true,
+    },
+    ["9F1D"] = {
+      name = "Terminal risk management data",
+    },
+    ["9F1E"] = {
+      name = "Interface device serial number",
+      textual = true,
+    },
+    ["9F1F"] = {
+      name = "Track 1 discretionary data",
+      textual = true,
+      sensitive = true,
+    },
+    ["9F20"] = {
+      name = "Track 2 discretionary data",
+      sensitive = true,
+    },
+    ["9F21"] = {
+      name = "Transaction time",
+    },
+    ["9F22"] = {
+      name = "Certification authority public key index, terminal",
+    },
+    ["9F23"] = {
+      name = "Upper consecutive offline limit",
+    },
+    ["9F24"] = {
+      name = "Payment account reference",
+      textual = true,
+    },
+    ["9F25"] = {
+      name = "Last four digits of the account number",
+    },
+    ["9F26"] = {
+      name = "Application cryptogram",
+    },
+    ["9F27"] = {
+      name = "Cryptogram information data",
+    },
+    ["9F2A"] = {
+      name = "Kernel identifier",
+    },
+    ["9F2D"] = {
+      name = "PIN encipherment public key certificate",
+    },
+    ["9F2E"] = {
+      name = "PIN encipherment public key exponent",
+    },
+    ["9F2F"] = {
+      name = "PIN encipherment public key remainder",
+    },
+    ["9F32"] = {
+      name = "Issuer public key exponent",
+    },
+    ["9F33"] = {
+      name = "Terminal capabilities",
+    },
+    ["9F34"] = {
+      name = "Cardholder verification method results",
+    },
+    ["9F35"] = {
+      name = "Terminal type",
+    },
+    ["9F36"] = {
+      name = "Application transaction counter",
+    },
+    ["9F37"] = {
+      name = "Unpredictable number",
+    },
+    ["9F38"] = {
+      name = "Processing options data object list",
+    },
+    ["9F39"] = {
+      name = "Point-of-service entry mode",
+    },
+    ["9F3A"] = {
+      name = "Amount, reference currency",
+    },
+    ["9F3B"] = {
+      name = "Application reference currency",
+    },
+    ["9F3C"] = {
+      name = "Transaction reference currency code",
+    },
+    ["9F3D"] = {
+      name = "Transaction reference currency exponent",
+    },
+    ["9F40"] = {
+      name = "Additional terminal capabilities",
+    },
+    ["9F41"] = {
+      name = "Transaction sequence counter",
+    },
+    ["9F42"] = {
+      name = "Application currency code",
+    },
+    ["9F43"] = {
+      name = "Application reference currency exponent",
+    },
+    ["9F44"] = {
+      name = "Application currency exponent",
+    },
+    ["9F45"] = {
+      name = "Data authentication code",
+    },
+    ["9F46"] = {
+      name = "Card public key certificate",
+    },
+    ["9F47"] = {
+      name = "Card public key exponent",
+    },
+    ["9F48"] = {
+      name = "Card public key remainder",
+    },
+    ["9F49"] = {
+      name = "Dynamic data authentication data object list",
+    },
+    ["9F4A"] = {
+      name = "Static data authentication tag list",
+    },
+    ["9F4B"] = {
+      name = "Signed dynamic application data",
+    },
+    ["9F4C"] = {
+      name = "Card dynamic number",
+    },
+    ["9F4D"] = {
+      name = "Log entry",
+    },
+    ["9F4E"] = {
+      name = "Merchant name and location",
+      textual = true,
+    },
+    ["9F4F"] = {
+      name = "Log format",
+    },
+    ["9F50"] = {
+      name = "Offline accumulator balance",
+    },
+    ["9F51"] = {
+      name = "Application currency code, card risk management",
+    },
+    ["9F52"] = {
+      name = "Application default action",
+    },
+    ["9F53"] = {
+      name = "Consecutive transaction limit, international currency",
+    },
+    ["9F54"] = {
+      name = "Cumulative total transaction amount limit",
+    },
+    ["9F55"] = {
+      name = "Geographic indicator",
+    },
+    ["9F56"] = {
+      name = "Issuer authentication indicator",
+    },
+    ["9F57"] = {
+      name = "Issuer country code, card risk management",
+    },
+    ["9F58"] = {
+      name = "Lower consecutive offline limit, card",
+    },
+    ["9F59"] = {
+      name = "Upper consecutive offline limit, card",
+    },
+    ["9F5A"] = {
+      name = "Application programme identifier",
+    },
+    ["9F5B"] = {
+      name = "Issuer script results",
+    },
+    ["9F5C"] = {
+      name = "Cumulative total transaction amount upper limit",
+    },
+    ["9F5D"] = {
+      name = "Available offline spending amount",
+    },
+    ["9F63"] = {
+      name = "Card product identification",
+    },
+    ["9F66"] = {
+      name = "Terminal transaction qualifiers",
+    },
+    ["9F68"] = {
+      name = "Card additional processes",
+    },
+    ["9F69"] = {
+      name = "Card authentication related data",
+    },
+    ["9F6A"] = {
+      name = "Unpredictable number (numeric)",
+    },
+    ["9F6B"] = {
+      name = "Card verification limit (Track 2 data in other networks)",
+      sensitive = true,
+    },
+    ["9F6C"] = {
+      name = "Card transaction qualifiers",
+    },
+    ["9F6D"] = {
+      name = "Electronic cash reset threshold",
+    },
+    ["9F6E"] = {
+      name = "Form factor indicator",
+    },
+    ["9F72"] = {
+      name = "Consecutive transaction limit, international country",
+    },
+    ["9F73"] = {
+      name = "Currency conversion factor",
+    },
+    ["9F74"] = {
+      name = "Electronic cash issuer authorisation code",
+      textual = true,
+    },
+    ["9F75"] = {
+      name = "Cumulative total transaction amount limit, dual currency",
+    },
+    ["9F76"] = {
+      name = "Secondary application currency code",
+    },
+    ["9F77"] = {
+      name = "Electronic cash balance limit",
+    },
+    ["9F78"] = {
+      name = "Electronic cash single transaction limit",
+    },
+    ["9F79"] = {
+      name = "Electronic cash balance",
+    },
+    ["9F7A"] = {
+      name = "Electronic cash terminal support indicator",
+    },
+    ["9F7B"] = {
+      name = "Electronic cash terminal transaction limit",
+    },
+    ["9F7C"] = {
+      name = "Customer exclusive data",
+    },
+    ["9F7D"] = {
+      name = "Segmented application summary",
+    },
+    A5 = {
+      name = "File control information proprietary template",
+    },
+    BF0C = {
+      name = "File control information issuer discretionary data",
+    },
+    DF11 = {
+      name = "Issuer script results, national",
+    },
+    DF31 = {
+      name = "Issuer script results",
+    },
+    DF32 = {
+      name = "Chip serial number",
+    },
+    DF33 = {
+      name = "Process key",
+    },
+    DF34 = {
+      name = "Card reading time",
+    },
+    DF69 = {
+      name = "National algorithm support indicator",
+    },
+  },
+}
+
+-- How the bytes of the links are read. Works with the Lua of Wireshark 4.0 (5.2) and later ones (5.4).
+
+local LIMIT = 8192              -- longest body on the terminal and member links
+local MONITORING_LIMIT = 16384  -- longest body on the monitoring link
+local MAX_DEPTH = 8             -- of chip data
+local MAX_OBJECTS = 512
+
+local fourparty = Proto("fourparty", "Four-party payment network")
+local links = {
+  terminal = Proto("fourparty_terminal", "Four-party terminal link"),
+  interbank = Proto("fourparty_interbank", "Four-party member link"),
+  monitoring = Proto("fourparty_monitoring", "Four-party monitoring link"),
+}
+
+local function slug(name)
+  return (name:lower():gsub("[^%w]+", "_"))
+end
+
+-- display filter fields
+
+local FIELDS = {
+  dialect = ProtoField.string("fourparty.dialect", "Dialect"),
+  length = ProtoField.uint16("fourparty.length", "Length"),
+  idle = ProtoField.none("fourparty.idle", "Idle probe"),
+  tpdu = ProtoField.string("fourparty.tpdu", "TPDU"),
+  tpdu_to = ProtoField.string("fourparty.tpdu.destination", "Destination address"),
+  tpdu_from = ProtoField.string("fourparty.tpdu.source", "Source address"),
+  head = ProtoField.string("fourparty.head", "Head"),
+  head_class = ProtoField.string("fourparty.head.application", "Application class"),
+  head_version = ProtoField.string("fourparty.head.software", "Software version"),
+  head_status = ProtoField.string("fourparty.head.status", "Terminal status"),
+  head_requirement = ProtoField.string("fourparty.head.requirement", "Processing requirement"),
+  head_reserved = ProtoField.string("fourparty.head.reserved", "Reserved"),
+  header = ProtoField.bytes("fourparty.header", "Header"),
+  header_version = ProtoField.uint8("fourparty.header.version", "Version", base.HEX),
+  header_total = ProtoField.string("fourparty.header.length", "Total length"),
+  header_to = ProtoField.string("fourparty.header.destination", "Destination"),
+  header_from = ProtoField.string("fourparty.header.source", "Source"),
+  header_reserved = ProtoField.string("fourparty.header.reserved", "Reserved"),
+  header_batch = ProtoField.uint8("fourparty.header.batch", "Batch"),
+  header_transaction = ProtoField.string("fourparty.header.transaction", "Transaction information"),
+  header_user = ProtoField.uint8("fourparty.header.user", "User information"),
+  header_reject = ProtoField.string("fourparty.header.reject", "Reject code"),
+  mti = ProtoField.string("fourparty.mti", "MTI"),
+  transaction = ProtoField.string("fourparty.transaction", "Transaction"),
+  bitmap = ProtoField.bytes("fourparty.bitmap", "Bitmap"),
+  undecoded = ProtoField.bytes("fourparty.undecoded", "Not decoded"),
+  error = ProtoField.string("fourparty.error", "Error"),
+  emv = ProtoField.string("fourparty.emv", "Chip data object"),
+  object = ProtoField.string("fourparty.object", "Object"),
+  balance = ProtoField.string("fourparty.balance", "Balance"),
+  mac = ProtoField.string("fourparty.monitoring.mac", "MAC"),
+  json = ProtoField.string("fourparty.monitoring.json", "Object"),
+  request_in = ProtoField.framenum("fourparty.request_in", "Request in", base.NONE, frametype.REQUEST),
+  response_in = ProtoField.framenum("fourparty.response_in", "Response in", base.NONE, frametype.RESPONSE),
+  time = ProtoField.relative_time("fourparty.time", "Time from request to response"),
+}
+
+-- elements by other names, for filters
+local ALIASES = {
+  [2] = "pan", [3] = "processing_code", [7] = "transmitted", [11] = "stan", [32] = "acquirer", [33] = "forwarder",
+  [37] = "rrn", [38] = "authorisation", [39] = "rc", [41] = "terminal", [42] = "merchant",
+}
+local AMOUNT = ProtoField.uint64("fourparty.amount", "Amount in fen")
+
+local EXPERTS = {
+  malformed = ProtoExpert.new("fourparty.malformed", "Malformed message", expert.group.MALFORMED, expert.severity.ERROR),
+  declined = ProtoExpert.new("fourparty.declined", "Not approved", expert.group.RESPONSE_CODE, expert.severity.NOTE),
+  chip_data = ProtoExpert.new("fourparty.emv.malformed", "Malformed chip data", expert.group.MALFORMED,
+    expert.severity.WARN),
+  dissector = ProtoExpert.new("fourparty.dissector_fault", "The dissector failed", expert.group.PROTOCOL,
+    expert.severity.ERROR),
+}
+
+local element_fields, alias_fields, part_fields, tag_fields = {}, {}, {}, {}
+do
+  local all = { AMOUNT }
+  for _, field in pairs(FIELDS) do all[#all + 1] = field end
+  for number = 2, 128 do
+    local own = TABLES.fields.terminal[number]
+    element_fields[number] = ProtoField.string("fourparty.de" .. number, "DE" .. number .. " " .. own.name)
+    all[#all + 1] = element_fields[number]
+  end
+  for number, name in pairs(ALIASES) do
+    alias_fields[number] = ProtoField.string("fourparty." .. name, TABLES.fields.terminal[number].name)
+    all[#all + 1] = alias_fields[number]
+  end
+  for _, elements in pairs(TABLES.parts) do
+    for number, parts in pairs(elements) do
+      part_fields[number] = part_fields[number] or {}
+      for _, part in ipairs(parts) do
+        local name = slug(part[1])
+        if not part_fields[number][name] then
+          part_fields[number][name] = ProtoField.string("fourparty.de" .. number .. "." .. name, part[1])
+          all[#all + 1] = part_fields[number][name]
+        end
+      end
+    end
+  end
+  for tag, known in pairs(TABLES.tags) do
+    tag_fields[tag] = ProtoField.string("fourparty.emv." .. tag:lower(), tag .. " " .. known.name)
+    all[#all + 1] = tag_fields[tag]
+  end
+  fourparty.fields = all
+  local experts = {}
+  for _, one in pairs(EXPERTS) do experts[#experts + 1] = one end
+  fourparty.experts = experts
+end
+
+-- preferences
+
+fourparty.prefs.terminal_ports = Pref.range("Terminal link ports", TABLES.ports.terminal,
+  "TCP ports on which an acquirer awaits terminals", 65535)
+fourparty.prefs.interbank_ports = Pref.range("Member link ports", TABLES.ports.interbank,
+  "TCP ports on which a switch or an issuer awaits members", 65535)
+fourparty.prefs.monitoring_ports = Pref.range("Monitoring link ports", TABLES.ports.monitoring,
+  "TCP ports on which an acquirer awaits phones that attest themselves", 65535)
+fourparty.prefs.unmask = Pref.bool("Show card data in clear", false,
+  "Show PANs, tracks, PIN blocks, keys and chip data that are masked otherwise (the bytes always show)")
+
+-- bytes and digits
+
+local function hex(raw)
+  return (raw:gsub(".", function(byte) return string.format("%02X", byte:byte()) end))
+end
+
+local function fault(offset, reason)
+  error({ offset = offset, reason = reason }, 0)
+end
+
+local function need(count, raw, at, what)
+  if #raw - at < count then
+    fault(at, string.format("%s expected, %d are left", what or count .. " bytes", math.max(0, #raw - at)))
+  end
+  return raw:sub(at + 1, at + count)
+end
+
+-- decoding: a message's bytes to its elements, in pure Lua. Offsets count from 0.
+
+local function read_length(field, raw, at)
+  local part = need(field.width, raw, at, "a length of " .. field.width .. " bytes")
+  local digits = field.length == "bcd" and hex(part) or part
+  if not digits:match("^%d+$") then fault(at, "the length is not digits") end
+  local length = tonumber(digits, 10)
+  if length > field.max then
+    fault(at, string.format("length %d exceeds the %d allowed", length, field.max))
+  end
+  return length, at + field.width
+end
+
+local function content_width(field, length)
+  if field.coding ~= "bcd" then return length end
+  if field.kind == "x" then return 1 + math.floor(length / 2) end
+  return math.floor((length + 1) / 2)
+end
+
+local function read_element(field, raw, at)
+  local length = field.max
+  if field.width > 0 then length, at = read_length(field, raw, at) end
+  local part = need(content_width(field, length), raw, at)
+  local stop = at + #part
+  if field.kind == "b" then return { value = part, is_bytes = true, from = at }, stop end
+  if field.kind == "text" then return { value = part, is_text = true, from = at }, stop end
+  local sign, content, begin = "", part, at
+  if field.kind == "x" then
+    sign = part:sub(1, 1)
+    if sign ~= "C" and sign ~= "D" then fault(at, "the sign of the amount is neither C nor D") end
+    content, at, length = part:sub(2), at + 1, length - 1
+  end
+  if field.coding == "bcd" then
+    content = hex(content)
+    if length % 2 == 1 then
+      content = field.pad == "left" and content:sub(2) or content:sub(1, -2)
+    end
+    if field.kind == "z" then content = content:gsub("D", "=") end
+  end
+  if field.kind == "z" then
+    if content:match("[^0-9=A-Fa-f:;<>?^]") then fault(at, "not track data") end
+  elseif content:match("%D") then
+    fault(at, "not digits")
+  end
+  return { value = sign .. content, from = begin }, stop
+end
+
+local function read_bitmap(raw, at)
+  local present, begin = {}, at
+  for part = 0, 1 do
+    if #raw - at < 8 then fault(at, "8 bytes of bitmap expected, " .. math.max(0, #raw - at) .. " are left") end
+    for index = 0, 7 do
+      local byte = raw:byte(at + index + 1)
+      for bit = 0, 7 do
+        local number = part * 64 + index * 8 + bit + 1
+        if number > 1 and math.floor(byte / 2 ^ (7 - bit)) % 2 == 1 then present[#present + 1] = number end
+      end
+    end
+    local second = raw:byte(at + 1) >= 128
+    at = at + 8
+    if not second then break end
+  end
+  return present, begin, at
+end
+
+local HEADERS = {}
+
+function HEADERS.terminal(raw)
+  if #raw < 11 then fault(#raw, "TPDU and head have 11 bytes, " .. #raw .. " are here") end
+  return 11
+end
+
+function HEADERS.interbank(raw)
+  local here = math.min(#raw, 46)
+  if here < 46 then fault(here, "the header has 46 bytes, " .. here .. " are here") end
+  if raw:byte(1) ~= 46 then fault(0, "header length is " .. raw:byte(1) .. ", not 46") end
+  local version = raw:byte(2)
+  if version ~= 0x02 and version ~= 0x82 then fault(1, string.format("header version 0x%02x is unknown", version)) end
+  local total = raw:sub(3, 6)
+  if not total:match("^%d%d%d%d$") then fault(2, "total length in the header is not four digits") end
+  if tonumber(total, 10) ~= #raw then
+    fault(2, string.format("the header says %d bytes in all, %d are here", tonumber(total, 10), #raw))
+  end
+  return 46
+end
+
+local PLACES = { [0] = "MTI", [1] = "bitmap" }
+
+-- What of the message can be read, and under `error` why no more.
+local function decode(raw, dialect)
+  local found = { elements = {}, by_number = {}, at = 0 }
+  local element
+  local fine, problem = pcall(function()
+    local at = HEADERS[dialect](raw)
+    found.header = at
+    found.at = at
+    local width = dialect == "terminal" and 2 or 4
+    element = 0
+    local mti = need(width, raw, at)
+    mti = width == 2 and hex(mti) or mti
+    if not mti:match("^%d+$") then fault(at, "not digits") end
+    found.mti, found.at = mti, at + width
+    element = 1
+    local present
+    present, found.bitmap_from, found.bitmap_to = read_bitmap(raw, found.at)
+    found.present = present
+    found.at = found.bitmap_to
+    for _, number in ipairs(present) do
+      element = number
+      local field = TABLES.fields[dialect][number]
+      local one, stop = read_element(field, raw, found.at)
+      one.number, one.field, one.begin, one.stop = number, field, found.at, stop
+      found.elements[#found.elements + 1] = one
+      found.by_number[number] = one
+      found.at = stop
+    end
+    element = nil
+    if found.at < #raw then fault(found.at, #raw - found.at .. " bytes too many") end
+  end)
+  if not fine then
+    if type(problem) ~= "table" then error(problem, 0) end
+    local place = element and (PLACES[element] or "DE" .. element) or "message"
+    found.error = string.format("%s at byte %d: %s", place, problem.offset, problem.reason)
+  end
+  return found
+end
+
+local function value_of(message, number)
+  local one = message.by_number[number]
+  return one and one.value or nil
+end
+
+-- masking
+
+local function mask_pan(pan)
+  if #pan < 13 then return ("*"):rep(#pan) end
+  return pan:sub(1, 6) .. ("*"):rep(#pan - 10) .. pan:sub(-4)
+end
+
+local function mask_track(track)
+  local stop = track:find("[=D]")
+  if not stop then return ("*"):rep(#track) end
+  return mask_pan(track:sub(1, stop - 1)) .. track:sub(stop, stop) .. ("*"):rep(#track - stop)
+end
+
+local function mask_digits(text)
+  return (text:gsub("%d+", function(run) return #run >= 13 and mask_pan(run) or run end))
+end
+
+local function is_hidden(message, dialect, one)
+  local number, value = one.number, one.value
+  if number == 48 then
+    if dialect == "terminal" then return not TABLES.settlement[message.mti] end
+    return message.mti:sub(2, 2) == "8" or one.is_raw
+  end
+  if number == 61 then return not (dialect == "terminal" and value:match("^%d+$")) end
+  if number == 63 then
+    local response = message.mti:sub(3, 3) == "1" or message.mti:sub(3, 3) == "3"
+    return not (dialect == "terminal" and response and not one.is_raw and value:sub(1, 2) ~= "SM")
+  end
+  return TABLES.hidden[number] or false
+end
+
+-- The text of an element as it may be shown, and whether that is all of it.
+local function shown(message, dialect, one)
+  local value = one.text
+  if fourparty.prefs.unmask then return value, true end
+  local number = one.number
+  if not one.is_raw then
+    if TABLES.accounts[number] then return mask_pan(value), false end
+    if number == 35 or number == 36 then return mask_track(value), false end
+  end
+  if is_hidden(message, dialect, one) then
+    return string.format("<%d %s>", #one.value, one.is_raw and "bytes" or "characters"), false
+  end
+  if TABLES.free_text[number] and not one.is_raw then
+    local masked = mask_digits(value)
+    return masked, masked == value
+  end
+  return value, true
+end
+
+-- meanings
+
+local function money(digits)
+  local fen = digits:gsub("^0+", "")
+  fen = ("0"):rep(3 - #fen) .. fen
+  return fen:sub(1, -3) .. "." .. fen:sub(-2)
+end
+
+local function transaction_of(message)
+  local mti = message.mti
+  local kind = mti:sub(1, 2) .. (mti:sub(3, 3):gsub("[13]", { ["1"] = "0", ["3"] = "2" })) .. "0"
+  if kind:sub(2, 2) == "8" then
+    local code, names = value_of(message, 70), TABLES.network_codes
+    local private = value_of(message, 60)
+    if not code and private then code, names = private:sub(9, 11), TABLES.terminal_network_codes end
+    return code and names[code] or "network management" .. (code and code ~= "" and " " .. code or "")
+  end
+  local processing, condition = value_of(message, 3) or "", value_of(message, 25) or ""
+  for _, row in ipairs(TABLES.transactions) do
+    if kind:match("^" .. row[1] .. "$") and processing:sub(1, #row[2]) == row[2]
+      and condition:sub(1, #row[3]) == row[3] then
+      return row[4]
+    end
+  end
+  return TABLES.message_classes[mti:sub(2, 2)] or "reserved"
+end
+
+local function security(message, dialect, value)
+  if message.mti:sub(2, 2) == "8" then
+    return dialect == "interbank" and ({ ["1"] = "PIN key", ["2"] = "MAC key" })[value:sub(1, 1)] or ""
+  end
+  local method = ({ ["1"] = "PIN block without PAN", ["2"] = "PIN block with PAN" })[value:sub(1, 1)]
+  if not method then return "" end
+  local algorithm = TABLES.encryptions[value:sub(2, 2)] or "unknown algorithm"
+  return method .. ", " .. algorithm .. (value:sub(3, 3) == "1" and ", tracks encrypted" or "")
+end
+
+local function meaning(message, dialect, one)
+  local number, value = one.number, one.value
+  if one.is_raw then return "" end
+  if number == 3 then return TABLES.processing_codes[value:sub(1, 2)] or "" end
+  if number >= 4 and number <= 6 and value:match("^%d+$") then
+    local currency = value_of(message, 49) or "156"
+    return money(value) .. (number == 4 and currency == "156" and " CNY" or "")
+  end
+  if number == 22 then
+    local way, pin = TABLES.entry_modes[value:sub(1, 2)], TABLES.pin_entry[value:sub(3, 3)]
+    return (way or "") .. (way and pin and ", " or "") .. (pin or "")
+  end
+  if number == 25 then return TABLES.conditions[value] or "" end
+  if number == 39 then return TABLES.response_codes[value] or "unknown code" end
+  if number == 53 then return security(message, dialect, value) end
+  if number == 70 then return TABLES.network_codes[value] or "" end
+  return ""
+end
+
+-- the parts of an element
+
+local function add_parts(item, one, range, parts)
+  local at = 1
+  -- packed digits are two to a byte: a part is shown on the bytes that it touches
+  local packed = one.field.coding == "bcd"
+  for _, part in ipairs(parts) do
+    local value = one.value:sub(at, at + part[2] - 1)
+    if value == "" then break end
+    local from, to = at - 1, at - 2 + #value
+    if packed then from, to = math.floor(from / 2), math.floor(to / 2) end
+    local names = one.number == 60 and TABLES.part_meanings[part[1]] or nil
+    local known = names and names[value]
+    item:add(part_fields[one.number][slug(part[1])], range(one.from - one.begin + from, to - from + 1), value)
+      :append_text(known and " (" .. known .. ")" or "")
+    at = at + part[2]
+  end
+end
+
+local function add_balances(item, one, range)
+  for at = 1, #one.value - 19, 20 do
+    local part = one.value:sub(at, at + 19)
+    local amount = part:sub(9)
+    local text = "account " .. part:sub(1, 2) .. " type " .. part:sub(3, 4)
+    if amount:match("^%d+$") then
+      text = text .. " currency " .. part:sub(5, 7) .. ": " .. (part:sub(8, 8) == "D" and "-" or "") .. money(amount)
+    else
+      text = text .. ": not an amount"
+    end
+    item:add(FIELDS.balance, range(one.from - one.begin + at - 1, 20), text)
+  end
+end
+
+local function add_objects(item, one, range)
+  local at, raw = 1, one.value
+  while at <= #raw do
+    local tag, length = raw:match("^([A-Z0-9][A-Z0-9])(%d%d%d)", at)
+    if not tag or at + 4 + tonumber(length, 10) > #raw then return end
+    local size = tonumber(length, 10)
+    item:add(FIELDS.object, range(one.from - one.begin + at - 1, 5 + size), tag .. ": " .. raw:sub(at + 5, at + 4 + size))
+    at = at + 5 + size
+  end
+end
+
+-- chip data: objects of BER-TLV
+
+local function read_tag(raw, at, limit)
+  local stop = at + 1
+  if raw:byte(at + 1) % 32 == 31 then
+    while true do
+      if stop == limit then fault(at, "tag cut short") end
+      local more = raw:byte(stop + 1) >= 128
+      stop = stop + 1
+      if not more then break end
+      if stop - at == 3 then fault(at, "tag of more than three bytes") end
+    end
+  end
+  return hex(raw:sub(at + 1, stop)), stop
+end
+
+local function read_tlv_length(raw, at, limit)
+  if at >= limit then fault(at, "length missing") end
+  local first = raw:byte(at + 1)
+  if first < 128 then return first, at + 1 end
+  local octets = first - 128
+  if octets == 0 then fault(at, "indefinite length") end
+  if octets > 2 then fault(at, "length field of " .. octets + 1 .. " bytes, at most 3 are read") end
+  if at + 1 + octets > limit then fault(at, "length cut short") end
+  local length = raw:byte(at + 2)
+  if octets == 2 then length = length * 256 + raw:byte(at + 3) end
+  return length, at + 1 + octets
+end
+
+local ACCOUNT_TAGS = { ["5A"] = true, ["57"] = true, ["9F6B"] = true }
+
+local function mask_tag(tag, value)
+  local text = hex(value)
+  local known = TABLES.tags[tag]
+  if fourparty.prefs.unmask or not (known and known.sensitive) then return text end
+  if not ACCOUNT_TAGS[tag] then return ("*"):rep(#text) end
+  local account, rest = text:match("^(%d+)(.*)$")
+  if not account then return ("*"):rep(#text) end
+  if tag == "5A" then return mask_pan(account) end
+  return mask_pan(account) .. rest:sub(1, 1) .. ("*"):rep(#rest - 1)
+end
+
+local function add_tlv(item, raw, range, at, limit, depth, budget)
+  while at < limit do
+    local first = raw:byte(at + 1)
+    if first == 0x00 or first == 0xFF then
+      at = at + 1
+    else
+      if depth > MAX_DEPTH then fault(at, "objects nested deeper than " .. MAX_DEPTH .. " levels") end
+      if budget[1] == 0 then fault(at, "more than " .. MAX_OBJECTS .. " objects") end
+      budget[1] = budget[1] - 1
+      local tag, after_tag = read_tag(raw, at, limit)
+      local length, start = read_tlv_length(raw, after_tag, limit)
+      if start + length > limit then
+        fault(at, string.format("%s cut short: %d bytes announced, %d there", tag, length, limit - start))
+      end
+      local known = TABLES.tags[tag]
+      local name = known and known.name or "unknown"
+      local value = raw:sub(start + 1, start + length)
+      local constructed = math.floor(first / 32) % 2 == 1
+      local text = constructed and "" or mask_tag(tag, value)
+      local object = item:add(tag_fields[tag] or FIELDS.emv, range(at, start + length - at), text)
+      local label = tag .. " " .. name .. (text ~= "" and ": " .. text or "")
+      if known and known.textual and not known.sensitive and value:match("^[\32-\126]+$") then
+        label = label .. ' "' .. value .. '"'
+      end
+      object:set_text(label)
+      if constructed then add_tlv(object, raw, range, start, start + length, depth + 1, budget) end
+      at = start + length
+    end
+  end
+end
+
+local function add_chip_data(item, one, range)
+  local inside = range(one.from - one.begin, #one.value)
+  local fine, problem = pcall(add_tlv, item, one.value, inside, 0, #one.value, 1, { MAX_OBJECTS })
+  if fine then return end
+  if type(problem) ~= "table" then error(problem, 0) end
+  item:add_proto_expert_info(EXPERTS.chip_data, "not TLV at offset " .. problem.offset .. ": " .. problem.reason)
+end
+
+-- Whether a text element holds text: ASCII, or GBK whose characters are whole.
+local function is_printable(raw)
+  if raw:match("[%z\1-\31\127]") then return false end
+  local rest = raw:gsub("[\129-\254][\64-\126\128-\254]", "")
+  return not rest:match("[\128-\255]")
+end
+
+local function add_element(tree, message, dialect, one, tvb)
+  local range = tvb(one.begin, one.stop - one.begin)
+  local field = one.field
+  one.text = one.value
+  one.is_raw = one.is_bytes or one.is_text and not is_printable(one.value)
+  if one.is_raw then
+    one.text = #one.value == 8 and one.value:match("^%w+$") or hex(one.value)
+  end
+  local text, whole = shown(message, dialect, one)
+  local known = meaning(message, dialect, one)
+  local item
+  if whole and text == one.value and text:match("[\128-\255]") then
+    -- only Wireshark's own string items come out of GBK whole
+    item, text = tree:add_packet_field(element_fields[one.number], tvb(one.from, #one.value), ENC_GB18030)
+  else
+    item = tree:add(element_fields[one.number], range, text)
+  end
+  item:set_text(string.format("DE%d %s: %s%s", one.number, field.name, text, known ~= "" and " (" .. known .. ")" or ""))
+  if alias_fields[one.number] then
+    tree:add(alias_fields[one.number], range, text):set_hidden()
+  elseif one.number == 4 then
+    tree:add(AMOUNT, range, UInt64(tonumber(one.value:sub(-9), 10), 0) + UInt64(tonumber(one.value:sub(1, -10), 10), 0)
+      * UInt64(1000000000, 0)):set_hidden()
+  end
+  if one.number == 55 then
+    add_chip_data(item, one, range)
+  elseif whole and not one.is_raw then
+    local parts = TABLES.parts[dialect][one.number]
+    if one.number == 54 then
+      add_balances(item, one, range)
+    elseif one.number == 59 then
+      add_objects(item, one, range)
+    elseif parts and (one.number ~= 48 or TABLES.settlement[message.mti]) then
+      add_parts(item, one, range, parts)
+    end
+  end
+  if one.number == 39 and one.value ~= "00" and message.mti:sub(3, 3):match("[13]") then
+    item:add_proto_expert_info(EXPERTS.declined, "not approved: " .. one.value .. " " .. known)
+  end
+end
+
+-- headers
+
+local SHOW_HEADER = {}
+
+local function digits(tvb, from, to)
+  local raw = hex(tvb(math.floor(from / 2), math.floor(to / 2) - math.floor(from / 2) + 1):raw())
+  return raw:sub(from % 2 + 1, from % 2 + 1 + to - from)
+end
+
+function SHOW_HEADER.terminal(tree, tvb)
+  local to, from = digits(tvb, 2, 5), digits(tvb, 6, 9)
+  local tpdu = tree:add(FIELDS.tpdu, tvb(0, 5), digits(tvb, 0, 9))
+  tpdu:append_text(": to " .. to .. " from " .. from)
+  tpdu:add(FIELDS.tpdu_to, tvb(1, 2), to)
+  tpdu:add(FIELDS.tpdu_from, tvb(3, 2), from)
+  local head = tree:add(FIELDS.head, tvb(5, 6), digits(tvb, 10, 21))
+  head:add(FIELDS.head_class, tvb(5, 1), digits(tvb, 10, 11))
+  head:add(FIELDS.head_version, tvb(6, 1), digits(tvb, 12, 13))
+  head:add(FIELDS.head_status, tvb(7, 1), digits(tvb, 14, 14))
+  local requirement = digits(tvb, 15, 15)
+  local meant = TABLES.requirements[requirement]
+  head:add(FIELDS.head_requirement, tvb(7, 1), requirement):append_text(meant and " (" .. meant .. ")" or "")
+  head:add(FIELDS.head_reserved, tvb(8, 3), digits(tvb, 16, 21))
+end
+
+function SHOW_HEADER.interbank(tree, tvb)
+  local function text(at, length) return (tvb(at, length):raw():gsub("[^\32-\126]", "?"):gsub(" +$", "")) end
+  local item = tree:add(FIELDS.header, tvb(0, 46))
+  item:set_text(string.format("Header: to %s from %s, reject code %s", text(6, 11), text(17, 11), text(41, 5)))
+  local version = item:add(FIELDS.header_version, tvb(1, 1))
+  if tvb(1, 1):uint() == 0x82 then version:append_text(" (test)") end
+  item:add(FIELDS.header_total, tvb(2, 4), text(2, 4))
+  item:add(FIELDS.header_to, tvb(6, 11), text(6, 11))
+  item:add(FIELDS.header_from, tvb(17, 11), text(17, 11))
+  item:add(FIELDS.header_reserved, tvb(28, 3), text(28, 3))
+  item:add(FIELDS.header_batch, tvb(31, 1))
+  item:add(FIELDS.header_transaction, tvb(32, 8), text(32, 8))
+  item:add(FIELDS.header_user, tvb(40, 1))
+  item:add(FIELDS.header_reject, tvb(41, 5), text(41, 5))
+end
+
+-- requests and their responses: the same trace number, terminal and class of message on one connection
+
+local stream_of = Field.new("tcp.stream")
+local asked, answered, asking = {}, {}, {}
+
+local function link_up(message, dialect, pinfo, tree)
+  local stan, mti = value_of(message, 11), message.mti
+  if not stan then return end
+  local stream = stream_of()
+  local identity = table.concat({ stream and tostring(stream.value) or "", dialect, mti:sub(2, 2), stan,
+    value_of(message, 41) or "", dialect == "interbank" and value_of(message, 7) or "" }, "|")
+  local place = pinfo.number .. "|" .. mti .. "|" .. identity
+  local is_response = mti:sub(3, 3):match("[13]") ~= nil
+  if not pinfo.visited then
+    if not is_response then
+      asked[identity] = { number = pinfo.number, at = pinfo.rel_ts, place = place }
+    elseif asked[identity] then
+      asking[place] = asked[identity]
+      answered[asked[identity].place] = pinfo.number
+    end
+  end
+  if is_response and asking[place] then
+    tree:add(FIELDS.request_in, asking[place].number):set_generated()
+    local seconds = pinfo.rel_ts - asking[place].at
+    local whole = math.floor(seconds)
+    tree:add(FIELDS.time, NSTime.new(whole, math.floor((seconds - whole) * 1e9 + 0.5))):set_generated()
+  elseif not is_response and answered[place] then
+    tree:add(FIELDS.response_in, answered[place]):set_generated()
+  end
+end
+
+function fourparty.init()
+  asked, answered, asking = {}, {}, {}
+end
+
+-- a message
+
+local LABELS = { terminal = "terminal", interbank = "member", monitoring = "monitoring" }
+
+local function summary(message)
+  local text = { message.mti, transaction_of(message) }
+  local response = value_of(message, 39)
+  if message.mti:sub(3, 3):match("[13]") and response then
+    text[#text + 1] = "-> " .. response .. " " .. (TABLES.response_codes[response] or "unknown code") .. ","
+  end
+  local function add(name, number)
+    local value = value_of(message, number)
+    if value and value:match("^[\32-\126]+$") then text[#text + 1] = name .. " " .. value:gsub(" +$", "") end
+  end
+  add("STAN", 11)
+  add("term", 41)
+  local amount = value_of(message, 4)
+  if amount then text[#text + 1] = "amount " .. money(amount) end
+  return table.concat(text, " ")
+end
+
+local function show_message(tvb, raw, dialect, pinfo, tree)
+  local message = decode(raw, dialect)
+  if message.header then SHOW_HEADER[dialect](tree, tvb) end
+  local text = "malformed message"
+  if message.mti then
+    local width = dialect == "terminal" and 2 or 4
+    local at = message.header
+    local class = TABLES.message_classes[message.mti:sub(2, 2)] or "reserved"
+    local kind = TABLES.message_functions[message.mti:sub(3, 3)] or "message"
+    tree:add(FIELDS.mti, tvb(at, width), message.mti):append_text(" (" .. class .. " " .. kind .. ")")
+    text = summary(message)
+    tree:add(FIELDS.transaction, tvb(at, width), transaction_of(message)):set_generated()
+  end
+  if message.bitmap_to then
+    local bitmap = tree:add(FIELDS.bitmap, tvb(message.bitmap_from, message.bitmap_to - message.bitmap_from))
+    bitmap:append_text(": " .. table.concat(message.present, ", "))
+  end
+  for _, one in ipairs(message.elements) do add_element(tree, message, dialect, one, tvb) end
+  if message.error then
+    local at = math.min(message.at, #raw)
+    if at < #raw then tree:add(FIELDS.undecoded, tvb(at, #raw - at)) end
+    tree:add(FIELDS.error, tvb(), message.error):add_proto_expert_info(EXPERTS.malformed, message.error)
+    text = text .. " [malformed: " .. message.error .. "]"
+  else
+    link_up(message, dialect, pinfo, tree)
+  end
+  return text
+end
+
+local json = Dissector.get("json")
+
+local function show_monitoring(tvb, raw, pinfo, tree)
+  if #raw <= 8 then
+    tree:add(FIELDS.error, tvb(), "a body of " .. #raw .. " bytes"):add_proto_expert_info(EXPERTS.malformed)
+    return "monitoring [malformed]"
+  end
+  tree:add(FIELDS.mac, tvb(0, 8), (tvb(0, 8):raw():gsub("[^\32-\126]", "?")))
+  json:call(tvb(8):tvb(), pinfo, tree)
+  local kind = raw:match('"type"%s*:%s*"([%w_ -]+)"') or raw:match('^........{"([%w_ -]+)"')
+  return "monitoring" .. (kind and " " .. kind or "")
+end
+
+-- frames on the stream
+
+-- Length of the prefix and the body's length that it says; nil and why where it is no length.
+local PREFIXES = {}
+
+function PREFIXES.terminal(raw, at)
+  local length = raw:byte(at + 1) * 256 + raw:byte(at + 2)
+  if length > LIMIT then return nil, "length " .. length .. " exceeds " .. LIMIT end
+  return length
+end
+
+function PREFIXES.monitoring(raw, at)
+  local length = raw:byte(at + 1) * 256 + raw:byte(at + 2)
+  if length > MONITORING_LIMIT then return nil, "length " .. length .. " exceeds " .. MONITORING_LIMIT end
+  return length
+end
+
+function PREFIXES.interbank(raw, at)
+  local prefix = raw:sub(at + 1, at + 4)
+  if not prefix:match("^%d%d%d%d$") then return nil, "the length prefix is not four digits" end
+  local length = tonumber(prefix, 10)
+  if length > LIMIT then return nil, "length " .. length .. " exceeds " .. LIMIT end
+  return length
+end
+
+-- Several messages may share a packet, and a packet may be dissected again: which one begins its line?
+local last_number, last_first
+
+local function put_info(pinfo, text, first)
+  pinfo.cols.protocol:set("4-PARTY")
+  if pinfo.number ~= last_number or first == last_first then
+    last_number, last_first = pinfo.number, first
+    pinfo.cols.info:set(text)
+  else
+    pinfo.cols.info:append("; " .. text)
+  end
+  pinfo.cols.info:fence()
+end
+
+local function show_frame(tvb, link, width, pinfo, tree)
+  local top = tree:add(fourparty, tvb())
+  local length = tvb:len() - width
+  local text = "idle probe"
+  top:add(FIELDS.dialect, tvb(0, 0), link):set_generated()
+  top:add(FIELDS.length, tvb(0, width), length)
+  if length == 0 then
+    top:add(FIELDS.idle, tvb())
+  else
+    local body = tvb(width):tvb()
+    local raw = body():raw()
+    local fine, result = pcall(function()
+      if link == "monitoring" then return show_monitoring(body, raw, pinfo, top) end
+      return show_message(body, raw, link, pinfo, top)
+    end)
+    if fine then
+      text = result
+    else
+      text = "not dissected"
+      top:add_proto_expert_info(EXPERTS.dissector, tostring(result))
+    end
+  end
+  top:set_text("Four-party " .. LABELS[link] .. " link: " .. text)
+  put_info(pinfo, text, tvb:offset() .. link .. text)
+end
+
+local function dissect(link, tvb, pinfo, tree)
+  local size, at = tvb:len(), 0
+  local width = link == "interbank" and 4 or 2
+  local raw = tvb():raw()
+  while at < size do
+    local missing
+    if size - at < width then
+      missing = DESEGMENT_ONE_MORE_SEGMENT
+    else
+      local length, reason = PREFIXES[link](raw, at)
+      if not length then
+        local top = tree:add(fourparty, tvb(at))
+        top:add(FIELDS.dialect, tvb(at, 0), link):set_generated()
+        top:set_text("Four-party " .. LABELS[link] .. " link: no frame")
+        top:add(FIELDS.error, tvb(at), reason):add_proto_expert_info(EXPERTS.malformed, reason)
+        put_info(pinfo, "[no frame: " .. reason .. "]", at .. reason)
+        return size
+      end
+      if size - at < width + length then
+        missing = width + length - (size - at)
+      else
+        show_frame(tvb(at, width + length):tvb(), link, width, pinfo, tree)
+        at = at + width + length
+      end
+    end
+    if missing then
+      if pinfo.can_desegment > 0 then
+        pinfo.desegment_offset = at
+        pinfo.desegment_len = missing
+        return size
+      end
+      local top = tree:add(fourparty, tvb(at))
+      top:set_text("Four-party " .. LABELS[link] .. " link: part of a message")
+      put_info(pinfo, "[part of a message]", at .. "part")
+      return size
+    end
+  end
+  return size
+end
+
+-- which bytes are ours
+
+local function is_tls(raw)
+  return raw:match("^[\20-\23]\3[%z\1-\4]") ~= nil
+end
+
+local function link_of(raw)
+  local digits_ = raw:match("^(%d%d%d%d)%.[\2\130]%d%d%d%d")
+  if digits_ then return raw:sub(7, 10) == digits_ and "interbank" or nil end
+  if #raw < 15 then return nil end
+  local length = raw:byte(1) * 256 + raw:byte(2)
+  if length >= 21 and length <= LIMIT and raw:byte(3) == 0x60 and raw:byte(14) >= 1 and raw:byte(14) <= 9
+    and raw:byte(15) < 0x60 and raw:byte(15) % 16 < 10 then
+    return "terminal"
+  end
+  if length > 8 and length <= MONITORING_LIMIT and raw:match("^..[0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F][0-9A-F]{") then
+    return "monitoring"
+  end
+  return nil
+end
+
+for link, proto in pairs(links) do
+  function proto.dissector(tvb, pinfo, tree)
+    -- of a link with TLS this port's bytes are records first
+    if is_tls(tvb(0, math.min(3, tvb:len())):raw()) then return 0 end
+    return dissect(link, tvb, pinfo, tree)
+  end
+end
+
+local function heuristic(over_tls)
+  return function(tvb, pinfo, tree)
+    local link = link_of(tvb(0, math.min(15, tvb:len())):raw())
+    if not link then return false end
+    -- over TLS the conversation is TLS's and must stay so
+    if not over_tls then pinfo.conversation = links[link] end
+    dissect(link, tvb, pinfo, tree)
+    return true
+  end
+end
+
+fourparty:register_heuristic("tcp", heuristic(false))
+fourparty:register_heuristic("tls", heuristic(true))
+
+local TABLES_OF_PORTS = { DissectorTable.get("tcp.port"), DissectorTable.get("tls.port") }
+local registered = {}
+
+local function register()
+  for link, proto in pairs(links) do
+    local ports = fourparty.prefs[link .. "_ports"]
+    for _, ports_of in ipairs(TABLES_OF_PORTS) do
+      if registered[link] and registered[link] ~= "" then ports_of:remove(registered[link], proto) end
+      if ports ~= "" then ports_of:add(ports, proto) end
+    end
+    registered[link] = ports
+  end
+end
+
+fourparty.prefs_changed = register
+register()
