@@ -25,6 +25,7 @@ from merchant_device.tee.page_server import page_application
 from merchant_device.tee.screen import Screen
 from merchant_device.tee.watch import WATCH_SECONDS, Watch, own_probes
 from network.attestation.monitoring_link import MONITORING_FRAMING
+from network.capture import Capture
 from network.framing import TERMINAL_FRAMING
 from network.live import LiveRuntime, run_loop
 from network.party import CommandError, Json
@@ -39,6 +40,7 @@ from network.service import (
     end_with_parent,
     ends_at_once,
     load_settings,
+    open_capture,
     open_module,
     open_store,
     read_secret,
@@ -178,12 +180,15 @@ def serve(path: Path) -> int:
     reader = _open(settings)
     with ends_at_once():
         store = open_store(settings, TABLES)
+    capture: Capture | None = None
     try:
-        return run_loop(
-            _serve(settings, MerchantDevice(settings.party, module, all_rooms()), store, reader, address, token)
-        )
+        party = MerchantDevice(settings.party, module, all_rooms())
+        capture = open_capture(settings, party.name)
+        return run_loop(_serve(settings, party, store, reader, address, token, capture))
     finally:
         store.close()
+        if capture is not None:
+            capture.close()
 
 
 async def _serve(
@@ -193,6 +198,7 @@ async def _serve(
     reader: Reader | None,
     address: Address,
     token: str,
+    capture: Capture | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -203,7 +209,7 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
-    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3))
+    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3), capture=capture)
     screen = Screen()
     links = PhoneLinks(runtime, settings, screen, reader)
 

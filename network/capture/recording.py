@@ -125,6 +125,7 @@ class Capture:
         # each is changed by one thread only: the loop puts, the writer takes
         self._put = 0
         self._taken = 0
+        self._written = 0
         self._pieces = 0
         self._size = 0
         self._last = 0
@@ -163,6 +164,11 @@ class Capture:
         self._queue.append(event)
         return True
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something is not in the file yet."""
+        return self._written < self._put
+
     def close(self) -> None:
         """Write the rest and end the file. The loop must not put any more."""
         self._stopping.set()
@@ -195,6 +201,7 @@ class Capture:
                 return
             # a secret is logged before the bytes that need it are put, so it is there by now
             self._write(self._new_secrets() + b"".join(blocks))
+            self._written = self._taken
 
     def _blocks(self, event: _Event) -> list[bytes]:
         # a clock that is set back must not make a file whose packets are out of order

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 import structlog
@@ -199,7 +199,7 @@ class TlsTap(Tap):
 
     def known(self, name: str, default: Any = None) -> Any:
         """What is known of the connection."""
-        own = {
+        own: dict[str, Callable[[], object]] = {
             "ssl_object": lambda: self._tls,
             "sslcontext": lambda: self._context,
             "peercert": self._tls.getpeercert,

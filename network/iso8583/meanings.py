@@ -1,4 +1,4 @@
-"""What codes, positions and whole elements mean, in tables: for descriptions and for dissectors."""
+"""What codes and positions in elements mean, and what may be shown of them: tables for descriptions and dissectors."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ NETWORK_CODES = {
     "301": "echo",
 }
 TERMINAL_NETWORK_CODES = {
-    "001": "single-length keys",
+    "001": "sign-on, single-length keys",
     "002": "sign-off",
-    "003": "double-length keys",
-    "004": "double-length keys and track key",
+    "003": "sign-on, double-length keys",
+    "004": "sign-on, double-length keys and track key",
     "201": "batch settlement",
     "202": "batch upload ends",
     "207": "batch upload ends",

@@ -124,6 +124,11 @@ local function hex(raw)
   return (raw:gsub(".", function(byte) return string.format("%02X", byte:byte()) end))
 end
 
+-- What is not ASCII has no place in a label: Wireshark takes text to be UTF-8.
+local function clean(raw)
+  return (raw:gsub("[^\32-\126]", "?"))
+end
+
 local function fault(offset, reason)
   error({ offset = offset, reason = reason }, 0)
 end
@@ -332,7 +337,7 @@ local function transaction_of(message)
     local code, names = value_of(message, 70), TABLES.network_codes
     local private = value_of(message, 60)
     if not code and private then code, names = private:sub(9, 11), TABLES.terminal_network_codes end
-    return code and names[code] or "network management" .. (code and code ~= "" and " " .. code or "")
+    return code and names[code] or "network management" .. (code and code:match("^%d+$") and " " .. code or "")
   end
   local processing, condition = value_of(message, 3) or "", value_of(message, 25) or ""
   for _, row in ipairs(TABLES.transactions) do
@@ -394,7 +399,7 @@ end
 
 local function add_balances(item, one, range)
   for at = 1, #one.value - 19, 20 do
-    local part = one.value:sub(at, at + 19)
+    local part = clean(one.value:sub(at, at + 19))
     local amount = part:sub(9)
     local text = "account " .. part:sub(1, 2) .. " type " .. part:sub(3, 4)
     if amount:match("^%d+$") then
@@ -412,7 +417,7 @@ local function add_objects(item, one, range)
     local tag, length = raw:match("^([A-Z0-9][A-Z0-9])(%d%d%d)", at)
     if not tag or at + 4 + tonumber(length, 10) > #raw then return end
     local size = tonumber(length, 10)
-    item:add(FIELDS.object, range(one.from - one.begin + at - 1, 5 + size), tag .. ": " .. raw:sub(at + 5, at + 4 + size))
+    item:add(FIELDS.object, range(one.from - one.begin + at - 1, 5 + size), tag .. ": " .. clean(raw:sub(at + 5, at + 4 + size)))
     at = at + 5 + size
   end
 end
@@ -519,6 +524,7 @@ local function add_element(tree, message, dialect, one, tvb)
   if whole and text == one.value and text:match("[\128-\255]") then
     -- only Wireshark's own string items come out of GBK whole
     item, text = tree:add_packet_field(element_fields[one.number], tvb(one.from, #one.value), ENC_GB18030)
+    text = text or clean(one.value)
   else
     text = text:gsub("[\128-\255]+", "?")
     item = tree:add(element_fields[one.number], range, text)
@@ -543,7 +549,7 @@ local function add_element(tree, message, dialect, one, tvb)
     end
   end
   if one.number == 39 and one.value ~= "00" and message.mti:sub(3, 3):match("[13]") then
-    item:add_proto_expert_info(EXPERTS.declined, "not approved: " .. one.value .. " " .. known)
+    item:add_proto_expert_info(EXPERTS.declined, "not approved: " .. clean(one.value) .. " " .. known)
   end
 end
 
@@ -573,7 +579,7 @@ function SHOW_HEADER.terminal(tree, tvb)
 end
 
 function SHOW_HEADER.interbank(tree, tvb)
-  local function text(at, length) return (tvb(at, length):raw():gsub("[^\32-\126]", "?"):gsub(" +$", "")) end
+  local function text(at, length) return (clean(tvb(at, length):raw()):gsub(" +$", "")) end
   local item = tree:add(FIELDS.header, tvb(0, 46))
   item:set_text(string.format("Header: to %s from %s, reject code %s", text(6, 11), text(17, 11), text(41, 5)))
   local version = item:add(FIELDS.header_version, tvb(1, 1))
@@ -631,7 +637,7 @@ local function summary(message)
   local text = { message.mti, transaction_of(message) }
   local response = value_of(message, 39)
   if message.mti:sub(3, 3):match("[13]") and response then
-    text[#text + 1] = "-> " .. response .. " " .. (TABLES.response_codes[response] or "unknown code") .. ","
+    text[#text + 1] = "-> " .. clean(response) .. " " .. (TABLES.response_codes[response] or "unknown code") .. ","
   end
   local function add(name, number)
     local value = value_of(message, number)
@@ -680,7 +686,7 @@ local function show_monitoring(tvb, raw, pinfo, tree)
     tree:add(FIELDS.error, tvb(), "a body of " .. #raw .. " bytes"):add_proto_expert_info(EXPERTS.malformed)
     return "monitoring [malformed]"
   end
-  tree:add(FIELDS.mac, tvb(0, 8), (tvb(0, 8):raw():gsub("[^\32-\126]", "?")))
+  tree:add(FIELDS.mac, tvb(0, 8), clean(tvb(0, 8):raw()))
   json:call(tvb(8):tvb(), pinfo, tree)
   local kind = raw:match('"type"%s*:%s*"([%w_ -]+)"') or raw:match('^........{"([%w_ -]+)"')
   return "monitoring" .. (kind and " " .. kind or "")

@@ -19,6 +19,7 @@ from scenarios.processes import PORTS
 
 _WIDTH: Final = 150
 _TEXTUAL: Final = (Format.ALPHABETIC, Format.ALPHANUMERIC, Format.ALPHANUMERIC_SPECIAL)
+_IS_MEMBER_LINK: Final = re.compile(r"(member|issuer(_[a-z])?)_link")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 _HEAD: Final = """\
@@ -35,7 +36,7 @@ def dissector() -> str:
     tables: dict[str, Lua] = {
         "ports": {
             "terminal": _ports("terminal_link"),
-            "interbank": _ports("member_link", "issuer_link"),
+            "interbank": _ports(*(name for name in PORTS if _IS_MEMBER_LINK.fullmatch(name))),
             "monitoring": _ports("monitoring_link"),
         },
         "fields": {dialect.name: _fields(dialect) for dialect in (TERMINAL, INTERBANK)},
