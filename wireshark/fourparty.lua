@@ -5,7 +5,7 @@
 local TABLES = {
   ports = {
     terminal = "7000",
-    interbank = "7001,7002",
+    interbank = "7001,7002,7004",
     monitoring = "7003",
   },
   fields = {
