@@ -6,6 +6,7 @@ from pathlib import Path
 
 from acquirer.api import routes
 from acquirer.configuration import Configuration
+from acquirer.observation import OBSERVATION
 from acquirer.onboarding_api import applicant_routes, device_routes
 from acquirer.party import Acquirer
 from acquirer.tables import TABLES
@@ -44,6 +45,7 @@ def serve(path: Path) -> int:
         lambda module: Acquirer(settings.party, module),
         settings,
         rows=TABLES,
+        observation=OBSERVATION,
         listen=listen,
         dial=[Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)],
         routes=[routes, applicant_routes, device_routes],

@@ -166,6 +166,7 @@ class Claims:
         context = self._context
         fields: dict[int, Value] = {n: message.fields[n] for n in _REPEATED if n in message.fields}
         fields |= {33: context.acquirer_id, 39: code, 100: context.acquirer_id}
+        turn.count_answer("0610", code)
         context.switch.send(turn, Message("0610", fields, context.switch.header))
 
 

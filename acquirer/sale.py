@@ -280,6 +280,7 @@ class Sales:
             # timed out or reversed meanwhile: the advice that was made then covers an approval
             self._context.dropped["late"] += 1
             return
+        turn.count_wait("0210", turn.now - row.created_at)
         if fields.get(39) in LINK_CODES:
             # the copy that the switch has seen was damaged: another, whole one may still come to it, and be paid
             turn.timer((TIMER, reference), None)
@@ -305,6 +306,7 @@ class Sales:
         """The switch has not answered in time: the terminal is answered 98, and a sale is reversed."""
         row = turn.store.find(Transaction, "reference", reference)
         if row is not None and row.status == PENDING:
+            turn.count_wait("0210", turn.now - row.created_at)
             self._given_up(turn, moment, row, "98", "98")
 
     def _given_up(self, turn: Turn, moment: Moment, row: Transaction, code: str, reason: str) -> None:

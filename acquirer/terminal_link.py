@@ -178,6 +178,7 @@ class TerminalLink:
             As `is_sealed` says of the request.
         """
         fields[32] = self._acquirer_id
+        turn.count_answer(mti, str(fields[39]))
         again = fields[39] in SIGN_ON_AGAIN
         message = Message(mti, fields, _reply_header(header, 3 if again else 0))
         mac_key = terminal.mac_key if terminal is not None and sealed and fields[39] != "77" else None

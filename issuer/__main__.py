@@ -6,6 +6,7 @@ from pathlib import Path
 
 from issuer.api import routes
 from issuer.configuration import Configuration
+from issuer.observation import OBSERVATION
 from issuer.party import Issuer
 from issuer.tables import TABLES
 from issuer.wallet_api import token_routes, wallet_routes
@@ -39,6 +40,7 @@ def serve(path: Path) -> int:
         lambda module: Issuer(settings.party, module),
         settings,
         rows=TABLES,
+        observation=OBSERVATION,
         listen=listen,
         dial=dial,
         routes=[routes, token_routes, wallet_routes],

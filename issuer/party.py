@@ -203,7 +203,7 @@ class Issuer:
             return False
         if mac_is_valid(message, self._module, zone, turn.now, self._overlap):
             return True
-        turn.send(link, self._replies.of_code(fields, mti, "A0", self._module.load(zone.mac_key)))
+        turn.send(link, self._replies.of_code(turn, fields, mti, "A0", self._module.load(zone.mac_key)))
         return False
 
     def _take_answer(self, turn: Turn, message: Message, zone: ZoneKeys | None) -> None:
@@ -269,10 +269,10 @@ class Issuer:
         content, message = one.content, one.message
         fields, mti = message.fields, message.mti
         if content is None:
-            return self._replies.of_code(fields, mti, "30", mac_key)
+            return self._replies.of_code(turn, fields, mti, "30", mac_key)
         if isinstance(content, Reversal):
             code = reverse(content, turn, calendar, settlement, self.configuration)
-            return self._replies.of_code(fields, mti, code, mac_key)
+            return self._replies.of_code(turn, fields, mti, code, mac_key)
         row = turn.store.find(Authorisation, "reference", content.reference)
         if row is None:
             if content.token is None and mti != OFFLINE:
@@ -285,8 +285,8 @@ class Issuer:
             content.processing_code,
             content.amount,
         ):
-            return self._replies.of_code(fields, mti, "94", mac_key)
-        return self._replies.of_authorisation(fields, mti, row, mac_key)
+            return self._replies.of_code(turn, fields, mti, "94", mac_key)
+        return self._replies.of_authorisation(turn, fields, mti, row, mac_key)
 
     def _decide_without_card(
         self, request: Request, turn: Turn, calendar: Calendar, zone: ZoneKeys, settlement: LedgerAccount

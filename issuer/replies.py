@@ -9,6 +9,7 @@ from network.emv import tlv
 from network.iso8583 import InterbankHeader, Message
 from network.keys import KeyHandle, SecurityModule
 from network.member import pack_with_mac
+from network.party import Turn
 
 _ECHOED: Final = (2, 3, 4, 7, 11, 12, 13, 14, 18, 23, 25, 32, 37, 41, 42, 49)
 _ECHOED_OF_REVERSAL: Final = (2, 3, 4, 7, 11, 15, 25, 32, 37, 41, 42, 49)
@@ -43,15 +44,15 @@ class Replies:
         self._module = module
 
     def of_authorisation(
-        self, fields: dict[int, str | bytes], mti: str, row: Authorisation, mac_key: KeyHandle
+        self, turn: Turn, fields: dict[int, str | bytes], mti: str, row: Authorisation, mac_key: KeyHandle
     ) -> bytes:
         """The answer to a request whose decision is on record, whether it was made now or earlier.
 
         A request that was reversed since, or before it came, is declined with 25.
         """
         if row.status not in (APPROVED, DECLINED):
-            return self.of_code(fields, mti, "25", mac_key)
-        reply_mti, reply = self._begin(fields, mti, row.response_code)
+            return self.of_code(turn, fields, mti, "25", mac_key)
+        reply_mti, reply = self._begin(turn, fields, mti, row.response_code)
         reply[15] = row.settlement_date
         if row.auth_code is not None:
             reply[38] = row.auth_code
@@ -61,13 +62,16 @@ class Replies:
             reply[55] = tlv.encode("91", row.issuer_authentication)
         return pack_with_mac(Message(reply_mti, reply, self._header), self._module, mac_key)
 
-    def of_code(self, fields: dict[int, str | bytes], mti: str, code: str, mac_key: KeyHandle) -> bytes:
+    def of_code(self, turn: Turn, fields: dict[int, str | bytes], mti: str, code: str, mac_key: KeyHandle) -> bytes:
         """An answer that says no more than its response code."""
-        reply_mti, reply = self._begin(fields, mti, code)
+        reply_mti, reply = self._begin(turn, fields, mti, code)
         return pack_with_mac(Message(reply_mti, reply, self._header), self._module, mac_key)
 
-    def _begin(self, fields: dict[int, str | bytes], mti: str, code: str) -> tuple[str, dict[int, str | bytes]]:
+    def _begin(
+        self, turn: Turn, fields: dict[int, str | bytes], mti: str, code: str
+    ) -> tuple[str, dict[int, str | bytes]]:
         reply_mti, echoed = REPLIES[mti]
+        turn.count_answer(reply_mti, code)
         reply = {number: fields[number] for number in echoed if number in fields}
         reply[33] = reply[100] = self._issuer_id
         reply[39] = code

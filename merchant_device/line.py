@@ -19,6 +19,7 @@ from merchant_device.payments import Payments
 from merchant_device.receipts import APPROVED, DECLINED, REFUSED, UNKNOWN, ManagementResult
 from merchant_device.reversal import Reversals
 from merchant_device.rooms import Room
+from merchant_device.sale import text
 from merchant_device.sign_on import NetworkManagement, signed_off
 from merchant_device.tables import SIGNED_ON, WIPED, Phone
 from merchant_device.terminal import TAP, Kind, Phase, Terminal
@@ -180,6 +181,8 @@ class Line:
                 return None
             return "unexpected from the acquirer"
         kind = exchange.kind
+        turn.count_wait(exchange.reply, turn.now - exchange.sent_at)
+        turn.count_answer(exchange.reply, text(fields, 39) or "")
         if kind in PAYMENTS:
             self._answers.answered(turn, terminal, phone, message, body)
         elif kind is Kind.REVERSAL:
@@ -203,6 +206,9 @@ class Line:
     def unanswered(self, turn: Turn, terminal: Terminal, phone: Phone, kind: Kind) -> None:
         """The reply to a request has not come in time."""
         reason = "no answer from the acquirer"
+        exchange = terminal.exchange
+        if exchange is not None:
+            turn.count_wait(exchange.reply, turn.now - exchange.sent_at)
         terminal.close()
         if kind in PAYMENTS:
             self._answers.unanswered(turn, terminal, phone, reason)

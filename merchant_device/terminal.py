@@ -66,6 +66,7 @@ class Exchange(NamedTuple):
     stan: str
     reference: str | None
     deadline: Instant
+    sent_at: Instant
 
 
 class Approval(NamedTuple):
@@ -411,7 +412,7 @@ class Terminal:
 
     def open(self, turn: Turn, kind: Kind, reply: str, stan: str, reference: str | None, seconds: float) -> None:
         """A request is sent in this turn: wait for its reply."""
-        self.exchange = Exchange(kind, reply, stan, reference, turn.now + round(seconds * SECOND))
+        self.exchange = Exchange(kind, reply, stan, reference, turn.now + round(seconds * SECOND), turn.now)
         turn.timer((kind, self.terminal_id), self.exchange.deadline)
 
     def close(self) -> None:

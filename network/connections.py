@@ -81,10 +81,16 @@ class Connections:
         What sets the names of this process's accepted links apart from those of every other.
     capture : Capture or None
         Records what crosses them.
+
+    Attributes
+    ----------
+    refused : int
+        Connections that were refused since there were too many.
     """
 
     def __init__(self, receiver: Receiver, owner: str, life: str, capture: Capture | None = None) -> None:
         self.closing = False
+        self.refused = 0
         self._receiver = receiver
         self._owner = owner
         self._life = life
@@ -199,6 +205,7 @@ class Connections:
         if len(self._up) < self._limit:
             return not self.closing
         self._refused += 1
+        self.refused += 1
         return False
 
     def came_up(self, connection: Connection) -> None:

@@ -235,6 +235,34 @@ def trial_balance(store: Store) -> TrialBalance:
     return TrialBalance(positions, imbalance, count)
 
 
+class Totals(NamedTuple):
+    """Sums over all accounts, and over the transfers where there are not too many; amounts in fen."""
+
+    debits: int
+    credits: int
+    moved: int | None
+    transfers: int | None
+
+
+def totals(store: Store, limit: int) -> Totals:
+    """What must agree, read quickly: debits with credits, and with what all transfers moved.
+
+    Parameters
+    ----------
+    limit : int
+        Where there are more transfers than this they are not summed.
+    """
+    accounts = store.tables[LedgerAccount]
+    amounts = sa.select(store.tables[Transfer].c.amount).limit(limit + 1).subquery()
+    with store.read() as connection, _snapshot(connection):
+        sums = sa.select(sa.func.sum(accounts.c.debits), sa.func.sum(accounts.c.credits))
+        debits, credits_ = connection.execute(sums).one()
+        count, moved = connection.execute(sa.select(sa.func.count(), sa.func.sum(amounts.c.amount))).one()
+    if count > limit:
+        return Totals(int(debits or 0), int(credits_ or 0), None, None)
+    return Totals(int(debits or 0), int(credits_ or 0), int(moved or 0), int(count))
+
+
 def _snapshot(connection: sa.Connection) -> sa.RootTransaction:
     """One view of the data for several queries, also while turns commit."""
     if connection.dialect.name == "postgresql":

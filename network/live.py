@@ -23,6 +23,7 @@ from network.connections import Connections
 from network.deadlines import Deadlines
 from network.durations import Durations
 from network.framing import Framing
+from network.meter import Meter
 from network.party import (
     TURN_LIMIT,
     Command,
@@ -114,6 +115,7 @@ class LiveRuntime:
         self.party = party
         self.store = store
         self.service = Durations()
+        self.meter = Meter()
         self.trace: deque[Traced] = deque(maxlen=TRACE_LENGTH)
         self.turns = 0
         self.events = 0
@@ -159,6 +161,7 @@ class LiveRuntime:
 
     def dial(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
         """Keep the link `link` to an address up: connect, and connect again when it breaks."""
+        self.meter.dials(link)
         self._connections.dial(link, host, port, framing)
 
     def hang_up(self, link: LinkName) -> None:
@@ -228,6 +231,16 @@ class LiveRuntime:
         return self._connections.addresses
 
     @property
+    def commit_times(self) -> Durations:
+        """How long turns took to write and commit what they changed."""
+        return self._unit.commit_times
+
+    @property
+    def refused_links(self) -> int:
+        """Connections that were refused since there were too many."""
+        return self._connections.refused
+
+    @property
     def queued(self) -> int:
         """Events waiting for the next turn."""
         return len(self._work)
@@ -286,11 +299,13 @@ class LiveRuntime:
 
     def link_up(self, link: LinkName) -> None:
         """See `Receiver`."""
+        self.meter.link_up(link)
         self._work.link_changes.append(LinkChange(link, True))
         self._schedule()
 
     def link_down(self, link: LinkName) -> None:
         """See `Receiver`."""
+        self.meter.link_down(link)
         self._work.link_changes.append(LinkChange(link, False))
         self._schedule()
 
@@ -304,6 +319,7 @@ class LiveRuntime:
             self._arrivals.append(now)
             # only what crossed a network: what a card or a PIN pad says is remembered nowhere
             self.trace.append(Traced(instant, link, True, body))
+        self.meter.came(link, bodies)
         self._schedule()
         if len(inbox) < QUEUE_LIMIT:
             return True
@@ -330,6 +346,7 @@ class LiveRuntime:
         self.events += len(work)
         if self.profile is not None:
             self.profile.begin(work)
+        began = time.perf_counter_ns()
         try:
             failures = take_turn(self.party, now, self._random, self._unit, work, self._deliver)
         except StoreError as error:
@@ -341,6 +358,7 @@ class LiveRuntime:
         for failure in failures:
             self._failure("event dropped", failure.error)
         self._deadlines.set_again(failures, now)
+        self.meter.turn_over(len(work), (time.perf_counter_ns() - began) // 1000)
         if arrivals:
             end = time.perf_counter()
             record = self.service.record
@@ -382,6 +400,7 @@ class LiveRuntime:
     def _deliver(self, turn: Turn) -> None:
         if self.profile is not None:
             self.profile.committed()
+        self.meter.committed(turn)
         for key, at in turn.timers:
             self._deadlines.set(key, at)
         outgoing: dict[LinkName, list[bytes]] = {}
@@ -389,11 +408,13 @@ class LiveRuntime:
         for link, body in turn.sent:
             endpoint = endpoints.get(link)
             if endpoint is not None:
+                self.meter.went_locally(link)
                 self._call(endpoint, body, self._answer_from(link))
             else:
                 outgoing.setdefault(link, []).append(body)
         for link, bodies in outgoing.items():
             if self._connections.send(link, bodies):
+                self.meter.went(link, bodies)
                 self.trace.extend([Traced(turn.now, link, False, body) for body in bodies])
         for ticket, result in turn.answers:
             answered = self._waiting.pop(ticket, None)
@@ -402,6 +423,7 @@ class LiveRuntime:
 
     def _answer_from(self, link: LinkName) -> Callable[[bytes], None]:
         def answer(body: bytes) -> None:
+            self.meter.came_locally(link)
             self._work.inbox.append(Received(link, body))
             self._arrivals.append(time.perf_counter())
             self._schedule()

@@ -133,12 +133,17 @@ class Turn:
         What has arrived and which timers are due.
     sent, timers, answers
         What the party wants to happen after the commit.
+    counted_answers, counted_waits
+        What the party counts, for who watches it: taken over after the commit, or dropped by a runtime that counts
+        nothing.
     """
 
     __slots__ = (
         "_local",
         "answers",
         "commands",
+        "counted_answers",
+        "counted_waits",
         "due",
         "inbox",
         "link_changes",
@@ -160,6 +165,8 @@ class Turn:
         self.sent: list[tuple[LinkName, bytes]] = []
         self.timers: list[tuple[TimerKey, Instant | None]] = []
         self.answers: list[tuple[int, Json | CommandError]] = []
+        self.counted_answers: list[tuple[str, str]] = []
+        self.counted_waits: list[tuple[str, int]] = []
         self._local: datetime | None = None
 
     @property
@@ -180,6 +187,14 @@ class Turn:
     def answer(self, ticket: int, result: Json | CommandError) -> None:
         """Answer the command that bore `ticket`."""
         self.answers.append((ticket, result))
+
+    def count_answer(self, mti: str, response_code: str) -> None:
+        """An answer was given, or by who asks received: of message type `mti`, with DE39 `response_code`."""
+        self.counted_answers.append((mti, response_code))
+
+    def count_wait(self, mti: str, microseconds: int) -> None:
+        """The answer of message type `mti` to what this party had sent on was so long in coming, or did not come."""
+        self.counted_waits.append((mti, microseconds))
 
 
 class Party(Protocol):

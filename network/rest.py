@@ -26,6 +26,7 @@ from network import ledger
 from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
 from network.keys import SecurityModule
 from network.live import LiveRuntime, Traced
+from network.metrics import Metrics
 from network.party import CommandError, Json, local_time
 from network.readiness import Readiness, as_json
 from network.store import Store
@@ -52,6 +53,9 @@ class Service:
     runtime: LiveRuntime = field(repr=False)
     public: list[str] = field(default_factory=list)
     """Prefixes of paths that are open to whoever calls; their routes know callers by other means."""
+    metrics: Metrics | None = field(default=None, repr=False)
+    metrics_open: bool = False
+    """Whether ``/metrics`` is answered to whoever calls, and not only to who shows the token."""
 
     async def command(self, name: str, arguments: dict[str, Json]) -> Json:
         """Give the party a command and wait for its answer.
@@ -153,9 +157,18 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
         described = (found for one in reversed(recent) if (found := _described(one, terminal)) is not None)
         return list(itertools.islice(described, limit))[::-1]
 
+    @app.get("/metrics")
+    def metrics(accept: Annotated[str, fastapi.Header()] = "") -> fastapi.Response:
+        """The party's figures for Prometheus."""
+        if service.metrics is None:
+            raise fastapi.HTTPException(404, "this process keeps no figures")
+        found = service.metrics.exposition(accept)
+        return fastapi.Response(found.content, media_type=found.content_type)
+
     for make in routes:
         app.include_router(make(service))
-    app.add_middleware(Guard, token=service.token, public=tuple(service.public))
+    is_open = frozenset(("/metrics",) if service.metrics_open else ())
+    app.add_middleware(Guard, token=service.token, public=tuple(service.public), more_open=is_open)
     return app
 
 
@@ -170,8 +183,11 @@ class Guard:
     LONGEST_PUBLIC: Final = 16_384
     SECONDS: Final = 10.0
 
-    def __init__(self, app: ASGIApp, token: str, public: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, public: tuple[str, ...] = (), more_open: frozenset[str] = frozenset()
+    ) -> None:
         self.app = app
+        self._open = self.OPEN | more_open
         self._expected = f"Bearer {token}".encode()
         self._public = public
 
@@ -186,7 +202,7 @@ class Guard:
         shown = headers.get(b"authorization", b"")
         is_public = scope["path"].startswith(self._public)
         longest = self.LONGEST_PUBLIC if is_public else self.LONGEST
-        if scope["path"] not in self.OPEN and not is_public and not hmac.compare_digest(shown, self._expected):
+        if scope["path"] not in self._open and not is_public and not hmac.compare_digest(shown, self._expected):
             refusal = 401, "show the operator token as a bearer token"
         elif not length.isdigit() or int(length) > longest:
             refusal = 413, f"a request has at most {longest} bytes"

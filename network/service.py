@@ -31,6 +31,8 @@ from network.connections import allow_many_connections
 from network.framing import Framing
 from network.keys import SecurityModule, SecurityModuleError
 from network.live import LiveRuntime, run_loop
+from network.metrics import Metrics
+from network.observation import Observation
 from network.party import Party, calm_collector
 from network.rest import RestThread, Routes, Service, application
 from network.store import Row, Store, StoreError, StoreUnavailable
@@ -134,10 +136,13 @@ class ServiceSettings(ProcessSettings):
         The bearer token that REST callers must show.
     api : str
         Address of the REST interface.
+    metrics_open : bool
+        Whether ``/metrics`` is answered without the token: for scrapers in a closed network.
     """
 
     operator_token_file: Path
     api: str
+    metrics_open: bool = False
 
     @field_validator("api")
     @classmethod
@@ -364,6 +369,7 @@ def run(
     listen: Sequence[Listening] = (),
     dial: Sequence[Dialled] = (),
     routes: Sequence[Routes] = (),
+    observation: Observation | None = None,
     prepare: Callable[[LiveRuntime], None] | None = None,
 ) -> int:
     """Serve a party until SIGTERM or SIGINT.
@@ -390,8 +396,9 @@ def run(
         listening = bind(Address.parse(settings.api))
         allow_many_connections()
         capture = open_capture(settings, party.name)
+        watched = observation or Observation()
         return run_loop(
-            _serve(party, store, module, settings, token, listening, listen, dial, routes, prepare, capture)
+            _serve(party, store, module, settings, token, listening, listen, dial, routes, watched, prepare, capture)
         )
     finally:
         store.close()
@@ -409,6 +416,7 @@ async def _serve(
     listen: Sequence[Listening],
     dial: Sequence[Dialled],
     routes: Sequence[Routes],
+    observation: Observation,
     prepare: Callable[[LiveRuntime], None] | None,
     capture: Capture | None,
 ) -> int:
@@ -437,7 +445,16 @@ async def _serve(
             raise ConfigurationError(f"cannot listen on {one.address}: no such host name") from error
     for other in dial:
         runtime.dial(other.link, *other.address, other.framing)
-    service = Service(party.name, store, module, token, runtime.ask, runtime)
+    service = Service(
+        party.name,
+        store,
+        module,
+        token,
+        runtime.ask,
+        runtime,
+        metrics=Metrics(runtime, observation),
+        metrics_open=settings.metrics_open,
+    )
     rest = RestThread(application(service, routes), listening)
     orphaned = loop.create_task(end_with_parent(end))
     log.info("serving", party=party.name, links=[str(one.address) for one in listen])

@@ -15,6 +15,7 @@ Columns are ``int``, ``str``, ``bytes`` or one of them or None. Every key and in
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -23,6 +24,8 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
 import sqlalchemy as sa
+
+from network.durations import Durations
 
 Key: TypeAlias = int | str | bytes
 Value: TypeAlias = int | str | bytes | None
@@ -299,7 +302,13 @@ def _reason(error: BaseException) -> str:
 
 
 class UnitOfWork:
-    """The rows of a turn. See the module's text; made by `Store.unit_of_work`."""
+    """The rows of a turn. See the module's text; made by `Store.unit_of_work`.
+
+    Attributes
+    ----------
+    commit_times : Durations
+        How long writing and committing took, of turns that wrote anything; microseconds of the real clock.
+    """
 
     def __init__(self, store: Store, driver: Any) -> None:
         self._store = store
@@ -310,6 +319,7 @@ class UnitOfWork:
         self._new: set[int] = set()
         self._changed: dict[type[Row], dict[int, Row]] = {}
         self._touched: set[type[Row]] = set()
+        self.commit_times = Durations()
         self.single_loads = 0
         """How often `find` had to query because `load` had not been asked: zero on a hot path."""
         self.commits = 0
@@ -410,6 +420,7 @@ class UnitOfWork:
         if self._inserted or self._changed:
             statements = self._store.statements
             cursor = self._cursor
+            began = time.perf_counter_ns()
             try:
                 cursor.execute("BEGIN")
                 for kind, rows in self._inserted.items():
@@ -423,6 +434,7 @@ class UnitOfWork:
                 self._abandon()
                 raise self._translated(error) from error
             self.commits += 1
+            self.commit_times.record((time.perf_counter_ns() - began) // 1000)
         self._forget(everything=False)
 
     def rollback(self) -> None:

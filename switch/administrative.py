@@ -122,6 +122,7 @@ class Administration:
         row.status = ANSWERED
         row.response_code = code
         row.answered_at = turn.now
+        turn.count_answer("0610", code)
         # a member that cannot be reached asks again, and is answered from the record
         self._links.send(turn, row.member, self._recorded_reply(turn.store, row))
 

@@ -192,6 +192,7 @@ class Requests:
         if transaction.status != PENDING:
             self._late(turn, kind, transaction, code)
             return
+        turn.count_wait(kind, turn.now - transaction.received_at)
         if code in _OWN_FAULT:
             # Between issuer and switch, and nothing that the acquirer could mend.
             if code == "A0":
@@ -224,6 +225,7 @@ class Requests:
             mac_input = interbank_mac_input(message)
         elif transaction.risk_rules is not None or DETAILED in fields:
             self._presented.for_acquirer(message, None, transaction.risk_rules)
+        turn.count_answer(kind, code)
         self._links.send(turn, transaction.acquirer, message, mac_input)
 
     def timeout(self, turn: Turn, clock: Clock, reference: str) -> None:
@@ -231,6 +233,7 @@ class Requests:
         transaction = turn.store.find(Transaction, "reference", reference)
         if transaction is None or transaction.status != PENDING or transaction.mti == OFFLINE_SALE:
             return
+        turn.count_wait("0210", turn.now - transaction.received_at)
         self._give_up(turn, clock, transaction, "98", "98")
 
     def _give_up(self, turn: Turn, clock: Clock, transaction: Transaction, code: str, reason: str) -> None:
@@ -240,6 +243,7 @@ class Requests:
         transaction.response_code = code
         transaction.answered_at = turn.now
         self._reversals.advise_own(turn, clock, transaction, reason)
+        turn.count_answer("0210", code)
         self._links.send(turn, transaction.acquirer, self._rebuilt(turn.store, transaction, code))
 
     def _reachable(self, store: UnitOfWork, issuer: str, is_offline: bool) -> tuple[Session | None, ZoneKeys | None]:

@@ -65,6 +65,7 @@ def answer(turn: Turn, zones: Zones, link: LinkName, member_id: str, message: Me
     """Send a reply over the link its request came by, with DE128 where there is a key to make it."""
     zone = turn.store.find(ZoneKeys, "zone", member_id)
     if zone is not None:
+        turn.count_answer(message.mti, message.text(39))
         turn.send(link, zones.seal(zone, message, interbank_mac_input(message)))
 
 

@@ -176,7 +176,7 @@ def test_the_configuration_refuses_what_cannot_be() -> None:
 class Rest:
     """What `routes` and the application around them need of a service."""
 
-    name, token, public = "acquirer", "token", ()
+    name, token, public, metrics_open = "acquirer", "token", (), False
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed

@@ -29,6 +29,8 @@ from network.iso8583 import INTERBANK, InterbankHeader, Message
 from network.keys import SecurityModule
 from network.ledger import LEDGER_TABLES, LedgerAccount, Money, post
 from network.live import LiveRuntime
+from network.metrics import Metrics
+from network.observation import Observation
 from network.rest import RestThread, Service, application
 from network.service import (
     Address,
@@ -200,7 +202,7 @@ def routes(service: Service) -> fastapi.APIRouter:
 
 
 @contextmanager
-def serving(rows: tuple[type[Row], ...], url: str) -> Iterator[Rest]:
+def serving(rows: tuple[type[Row], ...], url: str, *, metrics_open: bool = False) -> Iterator[Rest]:
     """Runs the party on a loop of its own thread, as the process would."""
     store = Store(url, rows)
     started: list[LiveRuntime] = []
@@ -225,6 +227,7 @@ def serving(rows: tuple[type[Row], ...], url: str) -> Iterator[Rest]:
     assert ready.wait(5)
     (runtime,) = started
     service = Service("echo", store, SecurityModule(bytes(16), Random(1)), TOKEN, runtime.ask, runtime)
+    service.metrics, service.metrics_open = Metrics(runtime, Observation()), metrics_open
     listening = bind(Address("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
     rest = RestThread(application(service, [routes]), listening)
@@ -243,6 +246,19 @@ def serving(rows: tuple[type[Row], ...], url: str) -> Iterator[Rest]:
 def rest(tmp_path: Path) -> Iterator[Rest]:
     with serving((*TABLES, *LEDGER_TABLES), sqlite_url(tmp_path / "party.db")) as made:
         yield made
+
+
+def test_figures_need_the_token_unless_they_are_open(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "party.db")
+    for is_open, status in ((False, 401), (True, 200)):
+        with serving((*TABLES, *LEDGER_TABLES), url, metrics_open=is_open) as made:
+            assert httpx.get(f"{made.base}/metrics", trust_env=False).status_code == status
+            shown = made.client.get("/metrics")
+            assert shown.status_code == 200
+            assert shown.headers["content-type"].startswith("text/plain")
+            assert 'fourparty_books_imbalance_fen{against="accounts",party="echo"} 0.0' in shown.text
+            # what else is behind the token stays there
+            assert httpx.get(f"{made.base}/books", trust_env=False).status_code == 401
 
 
 def test_health_needs_no_token_and_everything_else_does(rest: Rest) -> None:
