@@ -36,6 +36,9 @@ def load(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random in the load.")] = 1,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report.")] = None,
+    pcap: Annotated[
+        Path | None, typer.Option("--pcap", metavar="FILE", help="Write what crosses the links, for Wireshark.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make payments at a rate that does not depend on the answers, and report on it.
@@ -62,5 +65,6 @@ def load(
         generators=generators,
         seed=seed,
         directory=directory,
+        pcap=pcap,
     )
     raise typer.Exit(finish(session.play_live(order), report, as_json=as_json))

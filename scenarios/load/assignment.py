@@ -30,6 +30,8 @@ class Assignment:
         Also which part of it this generator serves.
     records : Path or None
         Where to write down what was due.
+    captures : Path or None
+        Folder for a capture of what crosses the phones' links.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Assignment:
     terminals: int
     demand: Demand
     records: Path | None = None
+    captures: Path | None = None
 
     def line(self) -> str:
         """One line of JSON."""
@@ -53,6 +56,7 @@ class Assignment:
                 "duration": self.duration,
                 "terminals": self.terminals,
                 "records": None if self.records is None else str(self.records),
+                "captures": None if self.captures is None else str(self.captures),
                 "demand": {
                     "shape": None if demand.shape is None else demand.shape.as_json(),
                     "rate": demand.rate,
@@ -79,6 +83,7 @@ class Assignment:
             duration=plain["duration"],
             terminals=plain["terminals"],
             records=None if plain["records"] is None else Path(plain["records"]),
+            captures=None if plain["captures"] is None else Path(plain["captures"]),
             demand=Demand(
                 shape=None if demand["shape"] is None else Shape.from_json(demand["shape"]),
                 rate=demand["rate"],

@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
+from network.capture import Capture
 from network.connections import allow_many_connections
 from network.durations import Durations
 from network.live import real_now, run_loop
@@ -76,13 +77,26 @@ async def _serve() -> None:
     assignment = Assignment.read(await channel.hear())
     with tempfile.TemporaryDirectory(prefix="fourparty-generator-") as own:
         store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
+        capture = _capture(assignment)
         try:
-            await _generate(assignment, channel, store)
+            await _generate(assignment, channel, store, capture)
         finally:
             store.close()
+            if capture is not None:
+                capture.close()
 
 
-async def _generate(assignment: Assignment, channel: Channel, store: Store) -> None:
+def _capture(assignment: Assignment) -> Capture | None:
+    if assignment.captures is None:
+        return None
+    path = assignment.captures / f"generator-{assignment.demand.part}.pcapng"
+    try:
+        return Capture(path, f"generator {assignment.demand.part + 1}")
+    except OSError as error:
+        raise ConfigurationError(f"--pcap: cannot write {path}: {error.strerror}") from error
+
+
+async def _generate(assignment: Assignment, channel: Channel, store: Store, capture: Capture | None) -> None:
     scenario = find_scenario(assignment.scenario)
     network = RunningNetwork(assignment.folder)
     async with live_world.phone_host(
@@ -93,6 +107,7 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store) -> N
         phones=assignment.terminals,
         cast=cast_of(scenario),
         demand=assignment.demand,
+        capture=capture,
     ) as host:
         channel.say(ready=len(host.stage.phones))
         begins = int(await channel.hear())

@@ -12,6 +12,7 @@ from rich.console import Console
 from network.service import ConfigurationError
 from scenarios import console as screen
 from scenarios import demo, live_world
+from scenarios.captures import captured_network
 from scenarios.load import coordinator
 from scenarios.load.assignment import Assignment
 from scenarios.load.coordinator import Standing
@@ -55,6 +56,8 @@ class Order:
         Instant at which payments begin.
     longest_lag : float
         Seconds; see `scenarios.load.validity`.
+    pcap : Path or None
+        Where to write what crosses the links.
     """
 
     scenario: str
@@ -68,16 +71,18 @@ class Order:
     start_at: int | None = None
     longest_lag: float = LONGEST_LAG
     records: Path | None = None
+    pcap: Path | None = None
 
 
 def play_live(order: Order) -> Result:
     """Play on live services."""
     scenario = load_scenario(order.scenario)
-    with _network(order, scenario) as folder:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with captured_network(order.pcap, console) as captures, _network(order, scenario, captures) as folder:
         network = RunningNetwork(folder)
         terminals = _terminals(order, scenario, network)
-        assignments = list(_assignments(order, folder, terminals))
-        Console(stderr=True, highlight=False).print(f"{terminals} terminals sign on ...")
+        assignments = list(_assignments(order, folder, terminals, captures))
+        console.print(f"{terminals} terminals sign on ...")
         name = Path(order.scenario).stem
         with screen.Progress(name) as shown:
             generated = coordinator.generate(
@@ -133,7 +138,7 @@ def shape_text(order: Order, scenario: Scenario, terminals: int) -> str:
 
 
 @contextlib.contextmanager
-def _network(order: Order, scenario: Scenario) -> Iterator[Path]:
+def _network(order: Order, scenario: Scenario, captures: Path | None) -> Iterator[Path]:
     if order.directory is not None:
         yield order.directory
         return
@@ -141,7 +146,7 @@ def _network(order: Order, scenario: Scenario) -> Iterator[Path]:
     Console(stderr=True, highlight=False).print("starting issuer, switch and acquirer with demo data ...")
     # of a hundred cards four would be declined and stay at home
     cards = max(demo.CARDS, terminals * 100 // 95 + SPARE_CARDS)
-    with live_world.own_network(phones=terminals, cards=cards) as processes:
+    with live_world.own_network(phones=terminals, cards=cards, captures=captures) as processes:
         yield processes.folder
 
 
@@ -162,7 +167,7 @@ def _wanted(order: Order, scenario: Scenario) -> int:
     return min(MOST_TERMINALS, max(LEAST_TERMINALS, round(peak * TERMINALS_PER_RATE)))
 
 
-def _assignments(order: Order, folder: Path, terminals: int) -> Iterator[Assignment]:
+def _assignments(order: Order, folder: Path, terminals: int, captures: Path | None) -> Iterator[Assignment]:
     """The generators' parts: this machine's share, divided among its processes."""
     demand = order.demand
     for number in range(order.generators):
@@ -176,6 +181,8 @@ def _assignments(order: Order, folder: Path, terminals: int) -> Iterator[Assignm
             terminals=terminals,
             demand=replace(demand, part=part, parts=demand.parts * order.generators),
             records=order.records,
+            # the services of a network of its own capture every link themselves
+            captures=captures if order.directory is not None else None,
         )
 
 
