@@ -41,6 +41,9 @@ from network.waiting import wait_for, wait_for_files
 PARENT_VARIABLE: Final = "FOURPARTY_PARENT"
 """Environment variable with the process id of who started this one and wants it to end with itself."""
 
+PCAP_VARIABLE: Final = "FOURPARTY_PCAP"
+"""Environment variable of the setting `pcap`."""
+
 PARENT_SECONDS: Final = 1.0
 
 CAPTURE_HOLDS: Final = "card numbers in clear, PIN blocks, keys under keys and the secrets of TLS, as the wire has them"

@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from network.ledger import Money
-from network.service import ConfigurationError
+from network.service import PCAP_VARIABLE, ConfigurationError
 from scenarios.commands import dissector, load, proxy
 
 app = typer.Typer(
@@ -91,9 +91,7 @@ def serve(
 ) -> None:
     """Run one service from configuration, until SIGTERM."""
     if pcap is not None:
-        os.environ["FOURPARTY_PCAP"] = str(
-            pcap
-        )  # a setting like the others, of which the environment has the last word
+        os.environ[PCAP_VARIABLE] = str(pcap)  # the environment has the last word on settings
     raise typer.Exit(_serve(service, config))
 
 
@@ -161,6 +159,7 @@ def tap(
     terminal: Annotated[
         str | None, typer.Option(metavar="ID", help="A free terminal of DIR that is no attested phone.")
     ] = None,
+    pcap: Capture = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Take one payment with a phone on the running network of DIR, from a card held to a reader.
@@ -179,7 +178,17 @@ def tap(
     from scenarios.tapping import tap_once
 
     name = reader if replay is None else f"replay:{replay.resolve()}"
-    code = tap_once(directory, name or "", money, pin, terminal=terminal, log=log, clear_log=clear, as_json=as_json)
+    code = tap_once(
+        directory,
+        name or "",
+        money,
+        pin,
+        terminal=terminal,
+        log=log,
+        clear_log=clear,
+        pcap=pcap,
+        as_json=as_json,
+    )
     raise typer.Exit(code)
 
 

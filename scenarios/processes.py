@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import httpx
 
-from network.service import PARENT_VARIABLE, Address, ConfigurationError
+from network.service import PARENT_VARIABLE, PCAP_VARIABLE, Address, ConfigurationError
 from scenarios.books import Account, PartyBooks
 from scenarios.members import ISSUERS, issuers_among
 
@@ -306,8 +306,8 @@ class Processes:
         environment = process_environment()
         if self.captures is not None:
             # a process that is started again does not write over what the one before it has captured
-            environment["FOURPARTY_PCAP"] = str(self.captures / f"{name}-{time.time_ns()}.pcapng")
-            environment["FOURPARTY_PCAP_LINKS"] = "accepted"
+            environment[PCAP_VARIABLE] = str(self.captures / f"{name}-{time.time_ns()}.pcapng")
+            environment[f"{PCAP_VARIABLE}_LINKS"] = "accepted"
         return environment
 
     def _last_line(self, name: str) -> str:
@@ -319,5 +319,5 @@ def process_environment() -> dict[str, str]:
     """The environment of a process that is to end when this one does."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())}
     # several processes cannot write one capture
-    environment.pop("FOURPARTY_PCAP", None)
+    environment.pop(PCAP_VARIABLE, None)
     return environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from merchant_device.readers import ReaderError, list_readers
 from merchant_device.sdk import Phone, PhoneError
 from network.ledger import Money
 from network.live import real_now
-from network.service import ConfigurationError
+from network.service import CAPTURE_HOLDS, PCAP_VARIABLE, ConfigurationError
 from scenarios.attested_phone import WIPED, attested_phone
 from scenarios.cardholder import Cardholder
 from scenarios.counter import SETTLE_SECONDS, messages_of, show_payment
@@ -65,6 +66,7 @@ def tap_once(
     terminal: str | None,
     log: Path | None,
     clear_log: bool,
+    pcap: Path | None = None,
     as_json: bool,
 ) -> int:
     """``fourparty tap``: take one payment with a phone; 0 when it is approved, 1 when not.
@@ -82,6 +84,9 @@ def tap_once(
     def told(line: str) -> None:
         console.print(line, markup=False)
 
+    if pcap is not None:
+        os.environ[PCAP_VARIABLE] = str(pcap.resolve())  # a setting of the phone's trusted side
+        told(f"capturing to {pcap}, which holds {CAPTURE_HOLDS}")
     if terminal is None:
         starting = attested_phone(network, reader, told=told, apdu_log=log, clear_log=clear_log)
     else:

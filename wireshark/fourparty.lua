@@ -316,6 +316,12 @@ local TABLES = {
       ["380"] = "IC parameters",
       ["381"] = "IC parameters",
       ["382"] = "IC parameters, status",
+      ["390"] = "hot cards",
+      ["391"] = "hot cards",
+      ["401"] = "order",
+      ["402"] = "order's state",
+      ["403"] = "order is paid",
+      ["404"] = "order withdrawn",
     },
     ["terminal capability"] = {
       ["5"] = "IC",
@@ -336,6 +342,13 @@ local TABLES = {
     { "0320", "", "", "batch upload" },
     { "04[02]0", "", "", "reversal" },
     { "0500", "", "", "batch settlement" },
+    { "0600", "91", "", "make a token" },
+    { "0600", "920", "", "suspend a token" },
+    { "0600", "921", "", "resume a token" },
+    { "0600", "922", "", "delete a token" },
+    { "0600", "93", "", "payer's code" },
+    { "0600", "94", "", "payer pays an order" },
+    { "0600", "95", "", "order claimed" },
     { "0620", "", "", "script result" },
     { "0920", "", "", "signature upload" },
   },
@@ -413,6 +426,12 @@ local TABLES = {
     ["380"] = "IC parameters",
     ["381"] = "IC parameters",
     ["382"] = "IC parameters, status",
+    ["390"] = "hot cards",
+    ["391"] = "hot cards",
+    ["401"] = "order",
+    ["402"] = "order's state",
+    ["403"] = "order is paid",
+    ["404"] = "order withdrawn",
   },
   requirements = {
     ["0"] = "none",
@@ -1778,8 +1797,12 @@ local function show_monitoring(tvb, raw, pinfo, tree)
   end
   tree:add(FIELDS.mac, tvb(0, 8), clean(tvb(0, 8):raw()))
   json:call(tvb(8):tvb(), pinfo, tree)
-  local kind = raw:match('"type"%s*:%s*"([%w_ -]+)"') or raw:match('^........{"([%w_ -]+)"')
-  return "monitoring" .. (kind and " " .. kind or "")
+  local text = "monitoring"
+  for _, member in ipairs({ "type", "purpose", "terminal" }) do
+    local value = raw:match('"' .. member .. '":"([%w_ -]+)"')
+    if value then text = text .. (member == "terminal" and " term " or " ") .. value end
+  end
+  return text
 end
 
 -- frames on the stream

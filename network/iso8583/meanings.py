@@ -67,6 +67,12 @@ TERMINAL_NETWORK_CODES = {
     "380": "IC parameters",
     "381": "IC parameters",
     "382": "IC parameters, status",
+    "390": "hot cards",
+    "391": "hot cards",
+    "401": "order",
+    "402": "order's state",
+    "403": "order is paid",
+    "404": "order withdrawn",
 }
 CAPABILITIES = {"5": "IC", "6": "IC and contactless"}
 ENCRYPTIONS = {"0": "DES", "6": "3DES", "4": "SM4"}
@@ -114,6 +120,13 @@ TRANSACTIONS = (
     ("0320", "", "", "batch upload"),
     ("04[02]0", "", "", "reversal"),
     ("0500", "", "", "batch settlement"),
+    ("0600", "91", "", "make a token"),
+    ("0600", "920", "", "suspend a token"),
+    ("0600", "921", "", "resume a token"),
+    ("0600", "922", "", "delete a token"),
+    ("0600", "93", "", "payer's code"),
+    ("0600", "94", "", "payer pays an order"),
+    ("0600", "95", "", "order claimed"),
     ("0620", "", "", "script result"),
     ("0920", "", "", "signature upload"),
 )

@@ -688,8 +688,12 @@ local function show_monitoring(tvb, raw, pinfo, tree)
   end
   tree:add(FIELDS.mac, tvb(0, 8), clean(tvb(0, 8):raw()))
   json:call(tvb(8):tvb(), pinfo, tree)
-  local kind = raw:match('"type"%s*:%s*"([%w_ -]+)"') or raw:match('^........{"([%w_ -]+)"')
-  return "monitoring" .. (kind and " " .. kind or "")
+  local text = "monitoring"
+  for _, member in ipairs({ "type", "purpose", "terminal" }) do
+    local value = raw:match('"' .. member .. '":"([%w_ -]+)"')
+    if value then text = text .. (member == "terminal" and " term " or " ") .. value end
+  end
+  return text
 end
 
 -- frames on the stream
