@@ -63,8 +63,12 @@ def own_network(
     products: Sequence[str] = (),
     issuers: int = 1,
     captures: Path | None = None,
+    database: str | None = None,
 ) -> Iterator[Processes]:
-    """A fresh network for one run: its services in processes of their own, in a folder that goes away again."""
+    """A fresh network for one run: its services in processes of their own, in a folder that goes away again.
+
+    With `database`, the URL of a PostgreSQL database, its rows are kept on that server.
+    """
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         path = Path(folder)
         embedded.prepare(
@@ -75,6 +79,7 @@ def own_network(
             free_terminals=phones,
             products=products,
             issuers=issuers,
+            database=database,
         )
         processes = Processes(path, [name for name in services(issuers) if name != "device"], captures)
         processes.start()

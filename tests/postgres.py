@@ -45,9 +45,15 @@ def _account() -> str | None:
 
 
 class PostgresServer:
-    """A running server; every test takes a schema of its own in it."""
+    """A running server; every test takes a schema of its own in it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    durable : bool
+        Whether commits wait for the disk: for those who measure.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
         programs = binaries()
         account = _account()
         self._folder = Path(tempfile.mkdtemp(prefix="fourparty-pg-"))
@@ -67,7 +73,8 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 [
                     *(str(programs / "postgres"), "-D", str(data), "-k", str(self._folder)),
-                    *("-c", "listen_addresses=", "-c", "fsync=off", "-c", "shared_buffers=16MB"),
+                    *("-c", "listen_addresses=", "-c", f"fsync={'on' if durable else 'off'}"),
+                    *("-c", f"shared_buffers={'128MB' if durable else '16MB'}"),
                     *("-c", "max_connections=40", "-c", "autovacuum=off", "-c", "log_min_messages=panic"),
                 ],
                 cwd=self._folder,
@@ -93,6 +100,11 @@ class PostgresServer:
         if done.returncode:
             raise RuntimeError(f"{program.name} failed: {done.stderr.strip()}")
         return str(done.stdout)
+
+    @property
+    def process_id(self) -> int:
+        """The server's first process, parent of all others."""
+        return self._process.pid
 
     @property
     def conninfo(self) -> str:
