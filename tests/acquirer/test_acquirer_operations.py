@@ -176,7 +176,7 @@ def test_the_configuration_refuses_what_cannot_be() -> None:
 class Rest:
     """What `routes` and the application around them need of a service."""
 
-    name, token, public, metrics_open = "acquirer", "token", (), False
+    name, token, public, metrics_open, runtime = "acquirer", "token", (), False, None
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
