@@ -60,4 +60,4 @@ pcsc: .venv/pcsc
 	@touch $@
 
 clean:
-	rm -rf .venv build dist runs .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist runs/* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

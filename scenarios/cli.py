@@ -18,7 +18,8 @@ import typer
 
 from network.ledger import Money
 from network.service import PCAP_VARIABLE, ConfigurationError
-from scenarios.commands import dissector, load, proxy
+from scenarios.commands import dissector, load, proxy, stack
+from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 
 app = typer.Typer(
     name="fourparty",
@@ -40,7 +41,10 @@ app.add_typer(payer_app, name="payer")
 DEFAULT_FOLDER = Path("runs/network")
 DEFAULT_BASE_PORT = 7000
 
-Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder of the network.", file_okay=False)]
+Folder = Annotated[
+    Path,
+    typer.Option("--dir", metavar="DIR", envvar=FOLDER_VARIABLE, help="Folder of the network.", file_okay=False),
+]
 Issuers = Annotated[
     int | None, typer.Option(min=1, max=2, help="How many issuers the network has, each with a BIN of its own (1).")
 ]
@@ -336,14 +340,13 @@ def decode(
 
 @app.command(epilog="Example: fourparty run street_market --virtual --seed 7 --duration 600")
 def run(
+    context: typer.Context,
     scenario: Annotated[str, typer.Argument(help="Name of a scenario, or a Python file with one.")],
     live: Annotated[bool, typer.Option("--live/--virtual", help="Real processes and time, or simulated ones.")] = True,
     seed: Annotated[int, typer.Option(help="Of everything random in the scenario, and in a virtual world.")] = 1,
     duration: Annotated[str, typer.Option(metavar="T", help="Length of the run: 30, 30s, 5m, 2h.")] = "30s",
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for report.html and result.json.")] = None,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Use the running network of DIR (live only).")
-    ] = None,
+    directory: RunningFolder = None,
     phones: Annotated[int | None, typer.Option(min=1, max=5000, help="How many phones take part.")] = None,
     issuers: Issuers = None,
     pcap: Capture = None,
@@ -356,6 +359,9 @@ def run(
     from scenarios.running import run_scenario
     from scenarios.spans import seconds_of
 
+    source = context.get_parameter_source("directory")
+    if not live and source is not None and source.name == "ENVIRONMENT":
+        directory = None  # it says where the running network is, not that this run must use it
     code = run_scenario(
         scenario,
         live=live,
@@ -374,6 +380,7 @@ def run(
 load.register(app)
 dissector.register(app)
 proxy.register(app)
+stack.register(app)
 
 
 def main() -> NoReturn:

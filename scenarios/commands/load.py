@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scenarios.commands.network_folder import RunningFolder
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -31,9 +33,7 @@ def load(
     ] = None,
     generators: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Processes that generate.")] = 1,
     warm_up: Annotated[str, typer.Option(metavar="T", help="Time before, which does not count.")] = "5s",
-    directory: Annotated[
-        Path | None, typer.Option("--dir", metavar="DIR", help="Use the running network of DIR.")
-    ] = None,
+    directory: RunningFolder = None,
     seed: Annotated[int, typer.Option(help="Of everything random in the load.")] = 1,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report.")] = None,
     pcap: Annotated[

@@ -1,0 +1,46 @@
+"""``fourparty stack``: the jobs that prepare the network of ``compose.yaml``, in their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Root = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder with a folder for each service.")]
+Server = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Where PostgreSQL listens.")]
+
+_ROOT = Path("/stack")
+_SERVER = "postgres:5432"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the application."""
+    group = typer.Typer(
+        help="Jobs that prepare the network of compose.yaml.", no_args_is_help=True, rich_markup_mode=None
+    )
+    group.command(epilog="Example: fourparty stack keys --dir /stack")(keys)
+    group.command(epilog="Example: fourparty stack databases --server postgres:5432")(databases)
+    group.command(epilog="Example: fourparty stack seed --server postgres:5432")(seed)
+    app.add_typer(group, name="stack")
+
+
+def keys(directory: Root = _ROOT) -> None:
+    """Make the secrets that are missing: storage keys, passwords, the operator's token."""
+    from scenarios.stack import make_keys
+
+    make_keys(directory)
+
+
+def databases(directory: Root = _ROOT, server: Server = _SERVER) -> None:
+    """Make each party's database and its user where they are missing, with the tables of this version."""
+    from scenarios.stack import make_databases
+
+    make_databases(directory, server)
+
+
+def seed(directory: Root = _ROOT, server: Server = _SERVER) -> None:
+    """Fill the databases with demo data, once, and write what services and outsiders need to know."""
+    from scenarios.stack import seed as seed_stack
+
+    seed_stack(directory, server)
