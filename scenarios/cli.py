@@ -18,7 +18,7 @@ import typer
 
 from network.ledger import Money
 from network.service import PCAP_VARIABLE, ConfigurationError
-from scenarios.commands import dissector, load, proxy, stack
+from scenarios.commands import dissector, host, load, proxy, stack
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 
 app = typer.Typer(
@@ -76,6 +76,14 @@ def up(
         typer.Option(metavar="URL", help="PostgreSQL database beside which each party gets its own (SQLite files)."),
     ] = None,
     pcap: Capture = None,
+    without: Annotated[
+        str, typer.Option(metavar="NAMES", help="Services not to run, by commas: outside parties take their places.")
+    ] = "",
+    only: Annotated[str, typer.Option(metavar="NAMES", help="The only services to run, by commas.")] = "",
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINK=HOST:PORT", help="Where others reach a link, as through a proxy; may be repeated."),
+    ] = None,
 ) -> None:
     """Start issuer, switch, acquirer and the phones' service on 127.0.0.1 and stay up until stopped.
 
@@ -84,7 +92,22 @@ def up(
     """
     from scenarios.embedded import stay_up
 
-    raise typer.Exit(stay_up(directory, base_port, issuers, database, pcap))
+    elsewhere = dict(_parse_at(one) for one in at or ())
+    code = stay_up(
+        directory, base_port, issuers, database, pcap, without=_names(without), only=_names(only), elsewhere=elsewhere
+    )
+    raise typer.Exit(code)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _parse_at(text: str) -> tuple[str, str]:
+    link, equals, where = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"--at: {text!r} is not LINK=HOST:PORT, such as member_link=127.0.0.1:7101")
+    return link, where
 
 
 @app.command(epilog="Example: fourparty serve issuer --config runs/network/issuer.toml")
@@ -381,6 +404,7 @@ load.register(app)
 dissector.register(app)
 proxy.register(app)
 stack.register(app)
+host.register(app)
 
 
 def main() -> NoReturn:

@@ -118,6 +118,8 @@ class DemoData:
     wallet: list[DemoCard]
     chips: Chips
     devices: list[str] = field(default_factory=list)
+    zones: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Zone master keys by member, in hexadecimal, for who takes a member's place or the switch's."""
 
 
 @dataclass(frozen=True)
@@ -353,7 +355,8 @@ def seed(
         units["acquirer"].commit()
     for bank in banks:
         bank.unit.commit()
-    return DemoData(terminals, published, wallet, chips(random, imks))
+    keys = {member_id: zone.hex().upper() for member_id, zone in zones.items()}
+    return DemoData(terminals, published, wallet, chips(random, imks), zones=keys)
 
 
 def iso_time(instant: Instant) -> str:

@@ -7,7 +7,7 @@ import fcntl
 import secrets
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import SystemRandom
@@ -16,12 +16,12 @@ from typing import Final
 from rich.console import Console
 
 from network.live import real_now
-from network.service import ConfigurationError, open_module, read_secret
+from network.service import Address, ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError, sqlite_url
 from scenarios import databases, demo
 from scenarios.captures import captured_network
 from scenarios.members import issuers_among
-from scenarios.processes import PORTS, Processes, address, check_ports, read_description, services
+from scenarios.processes import LINKS, PORTS, Processes, address, check_ports, read_description, services
 from scenarios.service_files import (
     PARTY_OF_DEVICE,
     description_of,
@@ -55,6 +55,7 @@ def prepare(
     products: Sequence[str] = PRODUCTS,
     issuers: int | None = None,
     database: str | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> None:
     """Make a network in `folder`: keys, databases with demo data, settings, ``network.json``.
 
@@ -67,6 +68,8 @@ def prepare(
     database
         SQLAlchemy URL of a PostgreSQL database, beside which each party gets one of its own; None: SQLite files in
         the folder, or what the folder's network has.
+    elsewhere
+        Addresses at which others reach links, by the links' names, where they are not those that are listened on.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def prepare(
             _make_data(folder, cards, free_terminals, products, issuers or 1, database)
         else:
             _check_kept(folder, issuers, database)
-        _write_settings(folder, base_port, timeouts or demo.Timeouts())
+        _write_settings(folder, base_port, timeouts or demo.Timeouts(), elsewhere or {})
     except OSError as error:
         raise ConfigurationError(f"cannot prepare {folder}: {error.strerror}") from error
     except StoreError as error:
@@ -133,12 +136,13 @@ def _check_kept(folder: Path, issuers: int | None, database: str | None) -> None
         raise ConfigurationError(f"--database: the network in {folder} has another; choose another --dir")
 
 
-def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts) -> None:
+def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts, elsewhere: Mapping[str, str]) -> None:
     path = folder / "network.json"
-    at = {name: str(address(base_port, name)) for name in PORTS}
+    listen = {name: str(address(base_port, name)) for name in PORTS}
+    at = {**listen, **elsewhere}
     content = with_addresses(read_description(path), at)
     write_json(path, content)
-    settings = settings_of(content, timeouts, at, at)
+    settings = settings_of(content, timeouts, at, listen)
     names = services_of(len(issuers_among(content)))
     urls = _urls(folder, names)
     if _database_of(folder) is not None:
@@ -178,13 +182,57 @@ def stay_up(
     issuers: int | None = None,
     database: str | None = None,
     pcap: Path | None = None,
+    *,
+    without: Collection[str] = (),
+    only: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
 ) -> int:
-    """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends."""
+    """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends.
+
+    Parameters
+    ----------
+    without, only
+        Services that are not run, or the only ones that are: an outside party takes the place of the others.
+    elsewhere
+        Links that are reached at another address than that which their party listens on: by a proxy, or because an
+        outside party takes its place.
+
+    Raises
+    ------
+    ConfigurationError
+        A port is in use, there is no such service or link, or the folder cannot be used.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     there = _issuers_of(folder) if (folder / "network.json").exists() else issuers or 1
-    check_ports(base_port, services(there))
+    chosen = _chosen(services(there), without, only)
+    check_ports(base_port, chosen)
     with _held(folder), captured_network(pcap, console) as captures:
-        return _stay_up(folder, base_port, issuers, database, console, captures)
+        return _stay_up(folder, base_port, issuers, database, console, captures, chosen, _checked(elsewhere or {}))
+
+
+def _chosen(there: Sequence[str], without: Collection[str], only: Collection[str]) -> list[str]:
+    for option, names in (("--without", without), ("--only", only)):
+        unknown = sorted(set(names) - set(there))
+        if unknown:
+            raise ConfigurationError(f"{option}: there is no service {unknown[0]}; there are {', '.join(there)}")
+    if without and only:
+        raise ConfigurationError("up: give either --only or --without")
+    chosen = [name for name in there if name not in without and (not only or name in only)]
+    if not chosen:
+        raise ConfigurationError("--without: no service is left to run")
+    return chosen
+
+
+def _checked(elsewhere: Mapping[str, str]) -> Mapping[str, str]:
+    for link, where in elsewhere.items():
+        if link not in LINKS:
+            raise ConfigurationError(f"--at: there is no link {link!r}; there are {', '.join(LINKS)}")
+        Address.parse(where)
+    return elsewhere
+
+
+def _missing(folder: Path, chosen: Sequence[str]) -> str:
+    return ", ".join(name for name in services(_issuers_of(folder)) if name not in chosen)
 
 
 @contextlib.contextmanager
@@ -204,18 +252,25 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _stay_up(
-    folder: Path, base_port: int, issuers: int | None, database: str | None, console: Console, captures: Path | None
+    folder: Path,
+    base_port: int,
+    issuers: int | None,
+    database: str | None,
+    console: Console,
+    captures: Path | None,
+    chosen: Sequence[str],
+    elsewhere: Mapping[str, str],
 ) -> int:
     if not (folder / "network.json").exists():
         console.print(f"preparing a demo network in {folder} ...")
-    prepare(folder, base_port, issuers=issuers, database=database)
+    prepare(folder, base_port, issuers=issuers, database=database, elsewhere=elsewhere)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    processes = Processes(folder, captures=captures)
+    processes = Processes(folder, chosen, captures=captures)
     processes.start()
     try:
-        console.print("the network is up:")
+        console.print("the network is up:" if not (missing := _missing(folder, chosen)) else f"up without {missing}:")
         links = [f"{one.party}_link" for one in issuers_among(processes.services)]
         for name in ("terminal_link", "monitoring_link", "member_link", *links):
             console.print(f"  {name.replace('_', ' '):<16} {address(base_port, name)}")

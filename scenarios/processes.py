@@ -44,7 +44,10 @@ PORTS: Final = {
 }
 """What each address adds to the base port."""
 
-_OPTIONAL: Final = ("device", *(one.party for one in ISSUERS[1:]))
+_LISTENS: Final = {"terminal_link": "acquirer", "monitoring_link": "acquirer", "member_link": "switch"}
+"""Which service listens on a link that has not its name."""
+
+LINKS: Final = tuple(name for name in PORTS if name.endswith("_link"))
 
 
 class NetworkError(Exception):
@@ -91,8 +94,7 @@ def check_ports(base_port: int, services: Iterable[str]) -> None:
     """
     wanted = set(services)
     for name, offset in PORTS.items():
-        service = name.removesuffix("_link")
-        if service in _OPTIONAL and service not in wanted:
+        if _LISTENS.get(name, name.removesuffix("_link")) not in wanted:
             continue
         if base_port + offset > 65535 or not _is_free(base_port + offset):
             raise ConfigurationError(f"port {base_port + offset} ({name}) is in use; choose another --base-port")
@@ -259,12 +261,19 @@ class Processes:
                     waiting_for = f"the {name}"
                     network.get(name, "/health")
                 waiting_for = "the members to sign on"
-                if all(member["ready"] for member in network.get("switch", "/members")):
+                if self._members_ready(network):
                     return
             except NetworkError:
                 pass
             time.sleep(0.05)
         raise NetworkError(f"{waiting_for} took more than {START_SECONDS:.0f} s; see the logs in {self.folder}")
+
+    def _members_ready(self, network: RunningNetwork) -> bool:
+        """Whether those members that are run here can pay; others may come when they like."""
+        if "switch" not in self.services:
+            return True
+        ours = {network.description[name].get("id") for name in self.services}
+        return all(one["ready"] for one in network.get("switch", "/members") if one["member_id"] in ours)
 
     def check(self) -> None:
         """Raise NetworkError when a service has ended by itself."""

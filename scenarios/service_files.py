@@ -38,6 +38,7 @@ def description_of(data: demo.DemoData, issuers: int, operator_token: str) -> di
             for terminal in sorted(data.terminals, key=lambda terminal: not terminal.free)
         ],
         "cards": [card.published() for card in data.cards],
+        "zones": dict(data.zones),
         **{one.party: {} for one in ISSUERS[:issuers]},
         "network": secrets.token_hex(8),
         "maker": secrets.token_hex(16),

@@ -1,0 +1,83 @@
+"""``fourparty host``: a test host in the place of one party."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from network.service import Address, ConfigurationError
+
+if TYPE_CHECKING:
+    from scenarios.host.place import Place
+
+host_app = typer.Typer(
+    help="Test hosts: answer by rules, or pay by a script, in the place of one party.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RulesFile = Annotated[Path, typer.Option("--rules", metavar="FILE", help="TOML file with the rules.")]
+Network = Annotated[
+    Path | None,
+    typer.Option("--network", metavar="DIR", help="Folder of the network whose party it replaces.", show_default=False),
+]
+Listen = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where it awaits the other side.")]
+Dial = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where it dials the other side instead.")]
+MemberId = Annotated[str, typer.Option("--id", metavar="ID", help="Its id, without --network.")]
+SwitchId = Annotated[str, typer.Option("--switch-id", metavar="ID", help="The switch's id, without --network.")]
+ZoneKey = Annotated[
+    Path | None,
+    typer.Option("--zone-key-file", metavar="FILE", help="Hex file with the zone master key, without --network."),
+]
+Api = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where its REST interface is.")]
+TokenFile = Annotated[
+    Path | None, typer.Option("--token-file", metavar="FILE", help="The token that REST callers show; the network's.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(host_app, name="host")
+
+
+@host_app.command(epilog="Example: fourparty host issuer --rules rules.toml --network runs/network")
+def issuer(
+    rules: RulesFile,
+    network: Network = None,
+    party: Annotated[str, typer.Option("--as", metavar="NAME", help="Which of the network's issuers.")] = "issuer",
+    listen: Listen = None,
+    dial: Dial = None,
+    member_id: MemberId = "",
+    switch_id: SwitchId = "",
+    zone_key_file: ZoneKey = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Take an issuer's place and answer by rules, until stopped.
+
+    It signs on, takes working keys, checks and makes MACs, checks PINs and cryptograms of the cards that it knows.
+    SIGHUP reads the rules again; REST tells how often each decided.
+    """
+    from scenarios.host.serving import serve_issuer, with_options
+
+    place = with_options(_place(network, party, member_id, switch_id, zone_key_file), api, token_file)
+    if listen is not None and dial is not None:
+        raise ConfigurationError("host: give either --listen or --dial")
+    if listen is None and dial is None and place.link is None:
+        raise ConfigurationError("host: give --listen or --dial")
+    listening = Address.parse(listen) if listen is not None else (None if dial is not None else place.link)
+    raise typer.Exit(serve_issuer(place, rules, listening, Address.parse(dial) if dial is not None else None))
+
+
+def _place(network: Path | None, party: str, member_id: str, switch_id: str, zone_key_file: Path | None) -> Place:
+    from scenarios.host.place import place_in, place_of
+
+    if network is not None:
+        if member_id or switch_id or zone_key_file is not None:
+            raise ConfigurationError("--network: it tells ids and key; leave out --id, --switch-id, --zone-key-file")
+        return place_in(network, party)
+    if zone_key_file is None:
+        raise ConfigurationError("host: give --network, or --id, --switch-id and --zone-key-file")
+    return place_of(member_id, switch_id, zone_key_file)

@@ -1,0 +1,117 @@
+"""Test hosts as processes: a party of ours with a store and a security module that live as long as the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
+from network.live import LiveRuntime
+from network.party import CommandError, Json, Party
+from network.service import Address, ConfigurationError, Dialled, Listening, ServiceSettings, read_secret, run
+from network.store import sqlite_url
+from scenarios.host.api import routes
+from scenarios.host.issuer import IssuerHost
+from scenarios.host.line import HOST_FRAMING, attach_line
+from scenarios.host.place import Place
+from scenarios.host.rules import read_rules
+from scenarios.host.tables import TABLES
+from scenarios.service_files import write_secret
+
+log = structlog.get_logger(__name__)
+
+
+def serve_issuer(place: Place, rules_file: Path, listen: Address | None, dial: Address | None) -> int:
+    """Serve a host in an issuer's place until SIGTERM; returns the exit code. SIGHUP reads the rules again.
+
+    Raises
+    ------
+    ConfigurationError
+        The rules are wrong, or it cannot listen.
+    """
+    rules = read_rules(rules_file)
+
+    def make(module: SecurityModule) -> Party:
+        key = zone_key(module, place)
+        return IssuerHost(place.member_id, place.switch_id, module, key, rules, place.cards, dials=dial is not None)
+
+    def prepare(runtime: LiveRuntime) -> None:
+        attach_line(runtime)
+        reload_on_hangup(runtime, rules_file)
+
+    with settings(place) as made:
+        return run(
+            make,
+            made,
+            rows=TABLES,
+            listen=[Listening("switch", listen, HOST_FRAMING)] if listen is not None else [],
+            dial=[Dialled("switch", dial, HOST_FRAMING)] if dial is not None else [],
+            routes=[routes],
+            prepare=prepare,
+        )
+
+
+def zone_key(module: SecurityModule, place: Place) -> KeyHandle:
+    """The place's zone master key inside the host's security module."""
+    clear = bytes.fromhex(place.zone_key)
+    return module.import_clear(KeyUsage.KEY_ENCRYPTION, Algorithm.TDES_DOUBLE, clear, "host zone")
+
+
+@contextlib.contextmanager
+def settings(place: Place) -> Iterator[ServiceSettings]:
+    """What the process of a host needs to know: its files are gone when it ends."""
+    with tempfile.TemporaryDirectory(prefix="fourparty-host-") as folder:
+        key_file, token_file = Path(folder) / "host.key", Path(folder) / "operator.token"
+        write_secret(key_file, secrets.token_hex(32))
+        write_secret(token_file, place.token or secrets.token_urlsafe(24))
+        yield ServiceSettings(
+            database=sqlite_url(Path(folder) / "host.db"),
+            storage_key_file=key_file,
+            operator_token_file=token_file,
+            api=place.api,
+        )
+
+
+def reload_on_hangup(runtime: LiveRuntime, rules_file: Path) -> None:
+    """Have the host answer by the rules that the file holds when SIGHUP comes; wrong ones change nothing."""
+
+    def answered(result: Json | CommandError) -> None:
+        if isinstance(result, CommandError):
+            log.error("rules not taken", reason=str(result))
+        else:
+            log.warning("rules taken", file=str(rules_file))
+
+    def reload() -> None:
+        try:
+            read_rules(rules_file)
+            text = rules_file.read_text()
+        except (ConfigurationError, OSError) as error:
+            log.error("rules not taken", reason=str(error))
+        else:
+            runtime.command("use_rules", {"rules": text}, answered)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+
+
+def with_options(place: Place, api: str | None, token_file: Path | None) -> Place:
+    """The place with what the command line says otherwise.
+
+    Raises
+    ------
+    ConfigurationError
+        The token's file cannot be read.
+    """
+    if api is not None:
+        Address.parse(api)
+        place = replace(place, api=api)
+    if token_file is not None:
+        place = replace(place, token=read_secret(token_file))
+    return place
