@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("codec", "security_module", "kernel", "live_network", "virtual_network")
+BENCHMARKS = ("codec", "security_module", "kernel", "live_network", "connections", "virtual_network")
 
 
 def main() -> int:

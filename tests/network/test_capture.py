@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import ipaddress
+import json
 import ssl
 import stat
 import subprocess
@@ -22,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from network.capture import Capture, CaptureError, merge, recording, tap
 from network.capture.pcapng import read_blocks
 from network.capture.segments import MTU, Peer, Segments
+from network.framing import TERMINAL_FRAMING
+from network.iso8583 import TERMINAL
 
 LONG = bytes(range(256)) * 64
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -171,6 +174,46 @@ def test_a_connection_is_captured_as_it_crossed_the_wire(
     sent = "".join(line.strip() for line in follow.splitlines()[6:-1])
     assert bytes.fromhex(sent).count(b"hello" + LONG) == 2
     assert bytes.fromhex(sent).endswith(b"bye")
+
+
+def test_messages_inside_tls_are_decrypted_and_dissected(
+    tmp_path: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """On any port, a message over several records and several in one; the file holds all that this needs."""
+    vectors = json.loads((Path(__file__).parents[1] / "vectors" / "messages.json").read_text())
+    bodies = [bytes.fromhex(one["hex"]) for one in vectors if one["framing"] == "TPDU5+head6 (no length)"]
+    frames = [TERMINAL_FRAMING.frame(body) for body in bodies]
+    file = tmp_path / "tls.pcapng"
+
+    async def main() -> None:
+        running = asyncio.get_running_loop()
+        capture = Capture(file, "tested")
+        tested, outside = Talker(), Talker()
+        tapped = tap(tested, capture, link="x", accepted=True, tls=contexts[0])
+        listening = await running.create_server(lambda: tapped, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        await running.create_connection(lambda: outside, "127.0.0.1", port, ssl=contexts[1])
+        outside.transport.write(frames[0])
+        await until(lambda: tested.got == frames[0])
+        tested.transport.write(frames[1] + frames[2])
+        outside.transport.write(frames[3][:40])
+        outside.transport.write(frames[3][40:])
+        await until(lambda: len(tested.got) == len(frames[0] + frames[3]))
+        await until(lambda: outside.got == frames[1] + frames[2])
+        outside.transport.close()
+        await asyncio.wait_for(tested.lost, 5)
+        listening.close()
+        capture.close()
+
+    run("uvloop", main)
+    found = tshark.messages(file)
+    tshark.no_fault(found)
+    assert len(found) == 4
+    for seen, number in zip(
+        sorted(found, key=lambda one: one.ports[0] == found[0].ports[0]), (1, 2, 0, 3), strict=True
+    ):
+        message = TERMINAL.unpack(bodies[number])
+        assert seen.elements == {place: tshark.expected(value) for place, value in message.fields.items()}
 
 
 @pytest.mark.parametrize("accepted", [False, True], ids=["dialled", "accepted"])
