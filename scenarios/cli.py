@@ -18,7 +18,7 @@ import typer
 
 from network.ledger import Money
 from network.service import PCAP_VARIABLE, ConfigurationError
-from scenarios.commands import dissector, host, load, proxy, stack
+from scenarios.commands import dissector, host, load, proxy, reports, stack
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 
 app = typer.Typer(
@@ -405,6 +405,7 @@ dissector.register(app)
 proxy.register(app)
 stack.register(app)
 host.register(app)
+reports.register(app)
 
 
 def main() -> NoReturn:

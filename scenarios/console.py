@@ -25,8 +25,9 @@ from rich.text import Text
 from network.iso8583.codes import RESPONSE_CODES
 from network.party import Json
 from scenarios.report.quantities import latency, rate, share, span, yuan
+from scenarios.report.sections import checks
 from scenarios.report.verdict import Book, compare, in_order, title_of, verdict
-from scenarios.result import Result, WayFigures
+from scenarios.result import Load, Result, WayFigures
 
 LINE_EVERY: Final = 5.0
 """Seconds between the plain lines of a run whose output is no terminal."""
@@ -42,10 +43,11 @@ def show(result: Result, console: Console) -> None:
     declined, refused = sum(result.declined.values()), sum(result.refused.values())
     about = f"{result.scenario}, {result.runtime}, seed {result.seed}, {span(result.duration)}"
     parts: list[RenderableType] = [
-        _text(f"{result.title} ({about})", console, "bold"),
-        _text(f"{mark}: {judged.headline}. {judged.detail}", console, style),
-        *(_text(f"  - {problem}", console, "red") for problem in result.books.problems),
-        _text("", console),
+        safe_text(f"{result.title} ({about})", console, "bold"),
+        safe_text(f"{mark}: {judged.headline}. {judged.detail}", console, style),
+        *(safe_text(f"  - {problem}", console, "red") for problem in _problems(result)),
+        safe_text("", console),
+        *([_thresholds(result, console)] if result.thresholds else []),
         _figures(
             console,
             ("attempts", f"{result.attempts:,}", "", ""),
@@ -56,16 +58,19 @@ def show(result: Result, console: Console) -> None:
             ("reversals", f"{result.reversals:,}", "", ""),
             ("throughput", rate(result.throughput), "payments/s", ""),
             ("approved amount", yuan(result.amount), "yuan", ""),
+            *(_load_figures(result, result.load) if result.load else ()),
         ),
     ]
     if result.declined:
         rows = [
             (code, RESPONSE_CODES.get(code, "not a known code"), count) for code, count in _commonest(result.declined)
         ]
-        parts.append(_table(console, ["code", "declined because", ">payments"], [(a, b, f"{n:,}") for a, b, n in rows]))
+        parts.append(
+            aligned(console, ["code", "declined because", ">payments"], [(a, b, f"{n:,}") for a, b, n in rows])
+        )
     if result.refused:
         parts.append(
-            _table(console, ["refused because", ">payments"], [(a, f"{n:,}") for a, n in _commonest(result.refused)])
+            aligned(console, ["refused because", ">payments"], [(a, f"{n:,}") for a, n in _commonest(result.refused)])
         )
     ways = result.by_way()
     if ways:
@@ -74,7 +79,7 @@ def show(result: Result, console: Console) -> None:
     books = compare(result.books)
     if books:
         parts.append(_books(books, console))
-    _print(parts, console)
+    print_parts(parts, console)
 
 
 def message_trace(hops: Sequence[Mapping[str, Json]], console: Console | None = None) -> None:
@@ -110,18 +115,18 @@ def message_trace(hops: Sequence[Mapping[str, Json]], console: Console | None = 
         answer = mti[2:3] in ("1", "3", "5", "7", "9")
         lines.append(
             Text.assemble(
-                _text(f"{(moment - first) * 1000:+10.1f} ms  ", console, "dim"),
-                _text(str(hop["hop"]), console, "bold"),
-                _text(f"  {mti}", console, "bold green" if answer else "bold cyan"),
-                _text(f"  {hop['length']} bytes", console, "dim"),
+                safe_text(f"{(moment - first) * 1000:+10.1f} ms  ", console, "dim"),
+                safe_text(str(hop["hop"]), console, "bold"),
+                safe_text(f"  {mti}", console, "bold green" if answer else "bold cyan"),
+                safe_text(f"  {hop['length']} bytes", console, "dim"),
             )
         )
         for line in str(hop["description"]).splitlines():
             if console.is_terminal:
-                lines.append(Padding(_text(line, console), (0, 0, 0, 4), expand=False))
+                lines.append(Padding(safe_text(line, console), (0, 0, 0, 4), expand=False))
             else:
-                lines.append(_text(f"    {line}" if line else "", console))
-    _print(lines, console)
+                lines.append(safe_text(f"    {line}" if line else "", console))
+    print_parts(lines, console)
 
 
 class Progress:
@@ -207,20 +212,48 @@ class Progress:
         self._stale = False
         if self._live is None:
             line = f"{self._title}: {span(elapsed)} of {span(duration)}: {text}"
-            self._console.print(_text(line, self._console), soft_wrap=True)
+            self._console.print(safe_text(line, self._console), soft_wrap=True)
             return
         row = Table.grid(padding=(0, 1))
         row.add_row(
-            _text(self._title, self._console, "bold"),
+            safe_text(self._title, self._console, "bold"),
             ProgressBar(total=max(duration, 1e-9), completed=min(elapsed, duration), width=24),
-            _text(f"{span(elapsed)} of {span(duration)}", self._console),
+            safe_text(f"{span(elapsed)} of {span(duration)}", self._console),
         )
-        self._live.update(Group(row, _text(text, self._console)), refresh=True)
+        self._live.update(Group(row, safe_text(text, self._console)), refresh=True)
+
+
+def _problems(result: Result) -> list[str]:
+    """Why the run is not valid, and what the books do not agree on."""
+    return [
+        *(f"invalid: {problem}" for problem in (result.load.problems if result.load else [])),
+        *result.books.problems,
+    ]
+
+
+def _thresholds(result: Result, console: Console) -> Table:
+    table = aligned(console, ["threshold", ">limit", ">measured", ""], [])
+    for check in checks(result):
+        cells = (check.text, check.limit, check.actual, "met" if check.met else "missed")
+        table.add_row(*safe_texts(console, *cells), style="green" if check.met else "bold red")
+    return table
+
+
+def _load_figures(result: Result, load: Load) -> list[tuple[str, str, str, str]]:
+    sent = share(load.sent, load.due)
+    return [
+        ("load", load.shape, f"{load.mode} loop, {load.terminals:,} terminals", ""),
+        *([("due", f"{load.due:,}", f"{sent} sent", "")] if load.due else []),
+        ("timeouts", f"{result.timeouts:,}", share(result.timeouts, result.attempts), "red"),
+        ("stand-in", f"{result.stand_in:,}", share(result.stand_in, result.attempts), ""),
+    ]
 
 
 def _latencies(result: Result, console: Console) -> Table:
     rows = [(title_of(party), result.parties[party]) for party in in_order(set(result.parties))]
-    return _table(
+    if result.load:
+        rows += [("generator lag", result.load.lag), ("service time", result.load.service)]
+    return aligned(
         console,
         ["latency", ">count", ">p50", ">p95", ">p99", ">max"],
         [
@@ -232,7 +265,7 @@ def _latencies(result: Result, console: Console) -> Table:
 
 
 def _ways(ways: Sequence[tuple[str, WayFigures]], console: Console) -> Table:
-    return _table(
+    return aligned(
         console,
         ["paid by", ">attempts", ">approved", ">offline", ">p50", ">p99"],
         [
@@ -247,16 +280,16 @@ def _ways(ways: Sequence[tuple[str, WayFigures]], console: Console) -> Table:
 
 
 def _books(books: Sequence[Book], console: Console) -> Table:
-    table = _table(console, ["book", "position", ">yuan", ">difference", ""], [])
+    table = aligned(console, ["book", "position", ">yuan", ">difference", ""], [])
     for book in books:
         lines = [(entry.label, yuan(entry.amount), entry.difference) for entry in book.entries]
         if book.imbalance:
             lines.append(("debits less credits", yuan(book.imbalance), book.imbalance))
         for index, (label, amount, difference) in enumerate(lines or [("-", "-", 0)]):
             table.add_row(
-                *_texts(console, title_of(book.party) if index == 0 else "", label, amount),
-                _text(yuan(difference) if difference else "", console),
-                _text("differs" if difference else "agrees", console, "bold" if difference else "green"),
+                *safe_texts(console, title_of(book.party) if index == 0 else "", label, amount),
+                safe_text(yuan(difference) if difference else "", console),
+                safe_text("differs" if difference else "agrees", console, "bold" if difference else "green"),
                 style="red" if difference else "",
             )
     return table
@@ -269,17 +302,17 @@ def _figures(console: Console, *rows: tuple[str, str, str, str]) -> Padding:
     table.add_column(justify="right")
     table.add_column(style="dim")
     for name, figure, note, style in rows:
-        table.add_row(*_texts(console, name, figure, note), style=style if figure != "0" else "")
+        table.add_row(*safe_texts(console, name, figure, note), style=style if figure != "0" else "")
     return Padding(table, (0, 0, 0, 1), expand=False)
 
 
-def _table(console: Console, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
+def aligned(console: Console, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
     """A table; a heading that begins with ``>`` is that of figures, set to the right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=True)
     for column in columns:
         table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        table.add_row(*_texts(console, *row))
+        table.add_row(*safe_texts(console, *row))
     return table
 
 
@@ -296,7 +329,7 @@ def _seconds(moment: Json) -> float | None:
     return moment
 
 
-def _print(parts: Sequence[RenderableType], console: Console) -> None:
+def print_parts(parts: Sequence[RenderableType], console: Console) -> None:
     """Print one below the other; what reads a pipe gets each text on one line, however long."""
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, Text) and not console.is_terminal)
@@ -306,11 +339,12 @@ def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _texts(console: Console, *values: str) -> list[Text]:
-    return [_text(value, console) for value in values]
+def safe_texts(console: Console, *values: str) -> list[Text]:
+    """Each value as `safe_text`."""
+    return [safe_text(value, console) for value in values]
 
 
-def _text(value: str, console: Console, style: str = "") -> Text:
+def safe_text(value: str, console: Console, style: str = "") -> Text:
     """Text that no character of which is markup, a terminal's command, or beyond the output's encoding."""
     safe = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in value)
     try:

@@ -1,18 +1,31 @@
-"""The report of a run: its data as JSON, and one page of HTML that opens anywhere without a network."""
+"""The reports of runs: data as JSON, and pages of HTML that open anywhere without a network."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
+from scenarios.report.comparison_page import render_comparison
+from scenarios.report.contrast import Contrast
 from scenarios.report.page import render
-from scenarios.report.result_file import ReportError, dump, load
+from scenarios.report.result_file import DATA_FILE, ReportError, dump, load
 from scenarios.result import Result
 
-__all__ = ["DATA_FILE", "PAGE_FILE", "ReportError", "load", "write"]
+__all__ = [
+    "COMPARISON_DATA_FILE",
+    "COMPARISON_FILE",
+    "DATA_FILE",
+    "PAGE_FILE",
+    "ReportError",
+    "load",
+    "write",
+    "write_comparison",
+]
 
-DATA_FILE: Final = "result.json"
 PAGE_FILE: Final = "report.html"
+COMPARISON_FILE: Final = "comparison.html"
+COMPARISON_DATA_FILE: Final = "comparison.json"
 
 
 def write(result: Result, folder: Path) -> Path:
@@ -29,7 +42,7 @@ def write(result: Result, folder: Path) -> Path:
     Raises
     ------
     ReportError
-        The result holds a number that JSON cannot carry.
+        The result holds a number that JSON cannot carry, or what cannot be drawn.
     OSError
         The folder cannot be written.
     """
@@ -38,3 +51,26 @@ def write(result: Result, folder: Path) -> Path:
     (folder / DATA_FILE).write_bytes(data)
     (folder / PAGE_FILE).write_bytes(page)
     return folder / PAGE_FILE
+
+
+def write_comparison(contrast: Contrast, folder: Path) -> Path:
+    """Write ``comparison.json`` and ``comparison.html`` into a folder, which is made where it does not exist.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    ReportError
+        A run holds what cannot be drawn.
+    OSError
+        The folder cannot be written.
+    """
+    data = json.dumps(contrast.as_json(), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    page = render_comparison(contrast)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / COMPARISON_DATA_FILE).write_text(data + "\n", "utf-8")
+    (folder / COMPARISON_FILE).write_bytes(page)
+    return folder / COMPARISON_FILE

@@ -112,7 +112,7 @@
 
   function scales(drawing) {
     const fixed = (axis) => ({ range: [axis.min, axis.max], distr: axis.log ? 3 : 1, log: 10, auto: false });
-    const time = { time: false, range: (plot, min, max) => (min === drawing.x[0][0] && max === drawing.x[0].at(-1) ? [0, drawing.end] : [min, max]) };
+    const time = { time: false, range: (plot, min, max) => (min === plot.data[0][0] && max === plot.data[0].at(-1) ? [0, drawing.end] : [min, max]) };
     return { x: drawing.xAxis ? { time: false, ...fixed(drawing.xAxis) } : time, y: fixed(drawing.y) };
   }
 

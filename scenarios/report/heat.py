@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
+from scenarios.measurement import HEAT_BITS
 from scenarios.report.axis import Axis, logarithmic_latency_axis
 from scenarios.report.chart import Chart, Heat
 from scenarios.report.over_time import checked, end_of, time_frame
@@ -15,8 +15,6 @@ from scenarios.result import FaultWindow, Interval
 
 MOST_ROWS: Final = 400
 """Classes of latency; with more of them cells are thinner than a pixel."""
-_SAME_RATIO: Final = 1.6
-"""Steps from class to class within this factor of the smallest are steps to a neighbour, larger ones skip classes."""
 
 
 def heat_chart(timeline: Sequence[Interval], faults: Sequence[FaultWindow] = ()) -> Chart | None:
@@ -58,23 +56,21 @@ def heat_chart(timeline: Sequence[Interval], faults: Sequence[FaultWindow] = ())
 
 
 def row_bounds(lows: Sequence[int]) -> list[int]:
-    """Bounds of rows from the lower bounds of classes, some of which may be missing since nothing was in them.
+    """Bounds of rows from the lower bounds of classes (`scenarios.measurement.heat`), of which many may be empty.
 
-    A class ends where the next one begins. Where its neighbour is missing, it is as wide as the widest step between
-    neighbours; what is then left up to the next class is an empty row.
+    What is between a class's end and the next class is an empty row.
 
     Examples
     --------
-    >>> row_bounds([100, 200, 400, 3200])
-    [100, 200, 400, 800, 3200, 6400]
+    >>> row_bounds([112, 128, 640])
+    [112, 128, 160, 640, 768]
     """
     places = [max(low, 1) for low in lows]
-    steps = [later / earlier for earlier, later in pairwise(places) if later > earlier]
-    step = max((one for one in steps if one <= min(steps) * _SAME_RATIO), default=2.0)
-    bounds = {places[0]}
+    bounds = {*places}
     for low, following in zip(places, [*places[1:], None], strict=True):
-        end = max(low + 1, round(low * step))
-        bounds.update((low, end) if following is None or end < following else (low, following))
+        end = low + (1 << max(0, low.bit_length() - HEAT_BITS))
+        if following is None or end < following:
+            bounds.add(end)
     return sorted(bounds)
 
 

@@ -229,8 +229,8 @@ def trouble_chart(timeline: Sequence[Interval], faults: Sequence[FaultWindow] = 
         **time_frame(timeline, faults),
         key="trouble",
         title=f"Reversals, timeouts and stand-in per {unit}",
-        hint="Reversals where they began, payments that nobody answered in time, and payments that the switch "
-        "answered for the issuer.",
+        hint="Reversals where they began, payments that nobody answered in time, and payments that were "
+        "answered for an issuer that did not.",
         description=f"Lines over {span(end_of(timeline))}. In all: {numbers}.",
         unit="rate",
         up=linear_axis(max(value or 0 for one in series for value in one.values)),

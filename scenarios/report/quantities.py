@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 _UNITS: Final = ((1, "µs"), (1_000, "ms"), (1_000_000, "s"))
@@ -123,11 +124,11 @@ def threshold_value(text: str, value: float) -> str:
     --------
     >>> threshold_value("p99<200ms", 151_300), threshold_value("approved>99%", 0.99213)
     ('151 ms', '99.21 %')
-    >>> threshold_value("rate>300", 301.5)
-    '301.5'
+    >>> threshold_value("rate>300", 301.5), threshold_value("rate>300/s", 301.5)
+    ('301.5', '301.5')
     """
     if text.rstrip().endswith("%"):
         return f"{value * 100:.2f}".rstrip("0").rstrip(".") + " %"
-    if text.rstrip().endswith("s"):
+    if re.search(r"\d\s*[uµm]?s\s*$", text):
         return latency(round(value))
     return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"

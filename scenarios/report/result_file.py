@@ -12,6 +12,8 @@ from typing import Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from scenarios.result import Result
 
+DATA_FILE: Final = "result.json"
+"""What a result is called in the folder of its run."""
 LARGEST_FILE: Final = 64 * 1024 * 1024
 """Bytes: far above what the longest timeline takes."""
 

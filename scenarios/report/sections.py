@@ -14,7 +14,7 @@ from scenarios.report.histograms import percentiles
 from scenarios.report.over_time import colours_of
 from scenarios.report.quantities import latency, share
 from scenarios.report.verdict import in_order, title_of
-from scenarios.result import ErrorSample, Load, Result
+from scenarios.result import ErrorSample, Load, Result, Threshold
 
 HISTOGRAM_NAMES = {"response": "response time", "service": "service time", "lag": "generator lag"}
 """The histograms of a result, for people."""
@@ -76,16 +76,18 @@ class Fact:
 
 def checks(result: Result) -> list[Check]:
     """The thresholds, those that are missed first."""
-    rows = [
-        Check(
-            one.text,
-            quantities.threshold_value(one.text, one.limit),
-            "nothing measured" if one.actual is None else quantities.threshold_value(one.text, one.actual),
-            one.met,
-        )
-        for one in result.thresholds
-    ]
-    return sorted(rows, key=lambda check: check.met)
+    return sorted(map(check_of, result.thresholds), key=lambda check: check.met)
+
+
+def check_of(threshold: Threshold) -> Check:
+    """A threshold in words."""
+    actual = threshold.actual
+    return Check(
+        threshold.text,
+        quantities.threshold_value(threshold.text, threshold.limit),
+        "nothing measured" if actual is None else quantities.threshold_value(threshold.text, actual),
+        threshold.met,
+    )
 
 
 def tiles(result: Result) -> list[Tile]:
@@ -96,7 +98,7 @@ def tiles(result: Result) -> list[Tile]:
         return share(number, result.attempts)
 
     rows = [
-        Tile("Throughput", quantities.rate(result.throughput), "payments per second"),
+        Tile("Throughput", quantities.rate(result.throughput), "approved payments per second"),
         Tile("Attempts", f"{result.attempts:,}", f"in {quantities.span(result.duration)}"),
         Tile("Approved", f"{result.approved:,}", of_all(result.approved), "good" if result.approved else "bad"),
         Tile("Declined", f"{declined:,}", of_all(declined)),
@@ -107,7 +109,7 @@ def tiles(result: Result) -> list[Tile]:
     ]
     if result.load:
         rows.append(Tile("Timeouts", f"{result.timeouts:,}", of_all(result.timeouts), "bad" if result.timeouts else ""))
-        rows.append(Tile("Stand-in", f"{result.stand_in:,}", "answered by the switch for the issuer"))
+        rows.append(Tile("Stand-in", f"{result.stand_in:,}", "answered for an issuer that did not"))
     return rows
 
 

@@ -247,14 +247,15 @@ def test_cells_of_the_heat_map_hold_every_payment_in_its_row() -> None:
 @pytest.mark.parametrize(
     ("lows", "bounds"),
     [
-        ([100], [100, 200]),
+        ([640], [640, 768]),
         ([0], [1, 2]),
         ([0, 1], [1, 2]),
-        ([100, 200, 500, 1000], [100, 200, 500, 1000, 2500]),
-        ([100, 200, 400, 3200], [100, 200, 400, 800, 3200, 6400]),
+        ([1024, 1280, 1536, 1792, 2048], [1024, 1280, 1536, 1792, 2048, 2560]),
+        ([1024, 2048], [1024, 1280, 2048, 2560]),
+        ([100, 105], [100, 105, 121]),
     ],
 )
-def test_rows_end_at_the_next_class_or_are_as_wide_as_their_like(lows: list[int], bounds: list[int]) -> None:
+def test_rows_are_as_wide_as_their_class_and_end_at_the_next(lows: list[int], bounds: list[int]) -> None:
     assert row_bounds(lows) == bounds
 
 
