@@ -71,6 +71,31 @@ def issuer(
     raise typer.Exit(serve_issuer(place, rules, listening, Address.parse(dial) if dial is not None else None))
 
 
+@host_app.command(epilog="Example: fourparty host acquirer --script payments.toml --network runs/network")
+def acquirer(
+    script: Annotated[Path, typer.Option("--script", metavar="FILE", help="TOML file with the payments.")],
+    network: Network = None,
+    dial: Dial = None,
+    member_id: MemberId = "",
+    switch_id: SwitchId = "",
+    zone_key_file: ZoneKey = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Take an acquirer's place, pay by a script and compare the answers with what it expects.
+
+    Exit code 0: everything came as expected; 1: something did not.
+    """
+    from rich.console import Console
+
+    from scenarios.host.serving import serve_acquirer
+
+    place = _place(network, "acquirer", member_id, switch_id, zone_key_file)
+    address = Address.parse(dial) if dial is not None else place.link
+    if address is None:
+        raise ConfigurationError("host: give --dial, the switch's address")
+    raise typer.Exit(serve_acquirer(place, script, address, Console(highlight=False), as_json=as_json))
+
+
 def _place(network: Path | None, party: str, member_id: str, switch_id: str, zone_key_file: Path | None) -> Place:
     from scenarios.host.place import place_in, place_of
 

@@ -72,7 +72,7 @@ def place_in(folder: Path, party: str) -> Place:
         cards=tuple(
             KnownCard(pan=card["pan"], pin=card["pin"], sequence=card["sequence"], imk=card["imk_ac"])
             for card in description["cards"]
-            if party == "acquirer" or card.get("issuer", "issuer") == party
+            if card.get("issuer", "issuer") == party
         ),
         description=description,
     )

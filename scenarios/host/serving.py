@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import secrets
 import signal
 import tempfile
@@ -11,18 +13,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import structlog
+from rich.console import Console
 
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.live import LiveRuntime
 from network.party import CommandError, Json, Party
 from network.service import Address, ConfigurationError, Dialled, Listening, ServiceSettings, read_secret, run
 from network.store import sqlite_url
+from scenarios.host.account import account_of, print_account
+from scenarios.host.acquirer import DONE, AcquirerHost
 from scenarios.host.api import routes
 from scenarios.host.issuer import IssuerHost
 from scenarios.host.line import HOST_FRAMING, attach_line
 from scenarios.host.place import Place
 from scenarios.host.rules import read_rules
+from scenarios.host.script import PayingCard, Script, read_script
 from scenarios.host.tables import TABLES
 from scenarios.service_files import write_secret
 
@@ -59,6 +66,74 @@ def serve_issuer(place: Place, rules_file: Path, listen: Address | None, dial: A
         )
 
 
+def serve_acquirer(place: Place, script_file: Path, dial: Address, console: Console, *, as_json: bool) -> int:
+    """Pay by a script from an acquirer's place, and tell what came of it.
+
+    Returns
+    -------
+    int
+        0 when everything came as the script expects, else 1.
+
+    Raises
+    ------
+    ConfigurationError
+        The script is wrong, or names a card that there is not.
+    """
+    script = read_script(script_file)
+    hosts: list[AcquirerHost] = []
+
+    def make(module: SecurityModule) -> Party:
+        key = zone_key(module, place)
+        hosts.append(
+            AcquirerHost(place.member_id, place.switch_id, module, key, script, cards_to_pay_with(place, script))
+        )
+        return hosts[0]
+
+    def prepare(runtime: LiveRuntime) -> None:
+        runtime.attach(DONE, lambda _body, _answer: os.kill(os.getpid(), signal.SIGTERM))
+
+    with settings(replace(place, api="127.0.0.1:0"), log_level="warning") as made:
+        code = run(make, made, rows=TABLES, dial=[Dialled("switch", dial, HOST_FRAMING)], prepare=prepare)
+    account = account_of(hosts[0])
+    if as_json:
+        print(json.dumps(account, ensure_ascii=False, indent=2))  # noqa: T201 - for scripts
+    else:
+        print_account(account, console)
+    return code or (0 if account["passed"] else 1)
+
+
+def cards_to_pay_with(place: Place, script: Script) -> list[PayingCard]:
+    """The network's published cards, each with the counter that its issuer has seen last, where that tells it."""
+    used = {payment.card for payment in script.payment}
+    cards = []
+    for card in place.description.get("cards", ()):
+        if card["name"] not in used:
+            continue
+        api = place.description[card.get("issuer", "issuer")]["api"]
+        cards.append(
+            PayingCard(
+                name=card["name"],
+                pan=card["pan"],
+                expiry=card["expiry"],
+                sequence=card["sequence"],
+                track2=card["track2"],
+                pin=card["pin"],
+                imk=card["imk_ac"],
+                atc=_counter(api, place.token, card["pan"]),
+            )
+        )
+    return cards
+
+
+def _counter(api: str, token: str, pan: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        answer = httpx.get(f"{api}/cards/{pan}", headers=headers, timeout=5.0, trust_env=False)
+        return int(answer.json()["highest_atc"] or 0)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return 0  # the issuer is an outside one, or a host that takes any counter
+
+
 def zone_key(module: SecurityModule, place: Place) -> KeyHandle:
     """The place's zone master key inside the host's security module."""
     clear = bytes.fromhex(place.zone_key)
@@ -66,7 +141,7 @@ def zone_key(module: SecurityModule, place: Place) -> KeyHandle:
 
 
 @contextlib.contextmanager
-def settings(place: Place) -> Iterator[ServiceSettings]:
+def settings(place: Place, log_level: str = "info") -> Iterator[ServiceSettings]:
     """What the process of a host needs to know: its files are gone when it ends."""
     with tempfile.TemporaryDirectory(prefix="fourparty-host-") as folder:
         key_file, token_file = Path(folder) / "host.key", Path(folder) / "operator.token"
@@ -77,6 +152,7 @@ def settings(place: Place) -> Iterator[ServiceSettings]:
             storage_key_file=key_file,
             operator_token_file=token_file,
             api=place.api,
+            log_level=log_level,
         )
 
 

@@ -1,0 +1,211 @@
+"""``fourparty host acquirer`` in the acquirer's place of ``fourparty up --without acquirer,device``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from host_process import HostProcess, until
+from running_network import PROJECT, command, environment
+
+from scenarios import embedded
+from scenarios.processes import NetworkError, RunningNetwork, free_base_port
+
+pytestmark = pytest.mark.live
+
+GOOD = """
+[host]
+in_flight = 4
+answer_within = 8_000
+
+[[payment]]
+name = "plain"
+card = "card-001"
+amount = 1_250
+expect = { code = "00", within = 5_000, has = ["DE38", "DE15"], has_not = ["DE44"] }
+
+[[payment]]
+name = "keyed in wrongly"
+card = "card-002"
+amount = 1_000
+pin = "wrong"
+expect = { code = "55" }
+
+[[payment]]
+name = "no funds"
+card = "card-024"
+amount = 10_000
+expect = { code = "51" }
+
+[[payment]]
+name = "sent three times"
+card = "card-003"
+amount = 2_000
+send = { resend = 2 }
+
+[[payment]]
+name = "taken back"
+card = "card-004"
+amount = 3_000
+reverse = true
+
+[[payment]]
+name = "wrong MAC"
+card = "card-005"
+amount = 4_000
+send = { wrong_mac = true }
+expect = { code = "A0" }
+
+[[payment]]
+name = "changed on the way"
+card = "card-005"
+amount = 4_000
+send = { corrupt = "DE4" }
+expect = { code = "A0" }
+
+[[payment]]
+name = "nothing"
+card = "card-006"
+amount = 1
+send = { set = { DE4 = "000000000000" } }
+expect = { code = "13" }
+
+[[payment]]
+name = "no such issuer"
+card = "elsewhere"
+amount = 1_000
+chip = false
+pin = "none"
+expect = { code = "92" }
+
+[[payment]]
+name = "balance"
+card = "card-007"
+kind = "balance"
+expect = { code = "00", has = ["DE54"] }
+
+[[payment]]
+name = "in a row"
+card = "card-008"
+amount = 10
+repeat = 5
+pause = 20
+
+[[card]]
+name = "elsewhere"
+pan = "4000000000000002"
+expiry = "3012"
+"""
+PAID = 1_250 + 2_000 + 5 * 10
+
+
+class Standing:
+    """The network without its acquirer."""
+
+    def __init__(self, folder: Path, base_port: int) -> None:
+        self.folder = folder
+        self.up = HostProcess(
+            folder / "up.log", "up", "--dir", folder, "--base-port", base_port, "--without", "acquirer,device"
+        )
+        self.network = RunningNetwork(folder)
+        try:
+            until(self._is_up, "the issuer signs on", 30)
+        except BaseException:
+            self.up.stop()
+            raise
+
+    def _is_up(self) -> bool:
+        assert self.up.process.poll() is None, self.up.said()
+        try:
+            members = {one["member_id"]: one["ready"] for one in self.network.get("switch", "/members")}
+        except NetworkError:
+            return False
+        return bool(members[self.network.description["issuer"]["id"]])
+
+    def paid(self) -> tuple[int, int]:
+        """What the acquirer has paid, fen, as the switch and the issuer say."""
+        acquirer = self.network.description["acquirer"]["id"]
+        nets = {}
+        for party in ("switch", "issuer"):
+            books = self.network.get(party, "/books")
+            assert books["imbalance"] == 0
+            nets |= {one["account_id"]: one["credits"] - one["debits"] for one in books["accounts"]}
+        return nets.get(f"member:{acquirer}", 0), nets.get("settlement:network", 0)
+
+    def play(self, script: str) -> tuple[int, dict[str, Any]]:
+        path = self.folder / "payments.toml"
+        path.write_text(script)
+        played = subprocess.run(
+            command("host", "acquirer", "--script", path, "--network", self.folder, "--json"),
+            cwd=PROJECT,
+            env=environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return played.returncode, json.loads(played.stdout) if played.stdout else {"trouble": played.stderr.decode()}
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    folder = tmp_path_factory.mktemp("host_acquirer")
+    base_port = free_base_port()
+    embedded.prepare(folder, base_port, cards=1, free_terminals=2)
+    made = Standing(folder, base_port)
+    yield made
+    assert made.up.stop() == 0
+
+
+def test_a_script_is_played_to_its_end_and_three_books_agree(standing: Standing) -> None:
+    before = standing.paid()
+    assert before[0] == before[1]
+    code, account = standing.play(GOOD)
+    assert [one for one in account["payments"] if one["problems"]] == []
+    assert (code, account["passed"], len(account["payments"])) == (0, True, 15)
+    assert account["paid"] == PAID
+    until(lambda: standing.paid() == (before[0] + PAID,) * 2, "switch and issuer agree with the host")
+    taken_back = next(one for one in account["payments"] if one["payment"] == "taken back")
+    assert (taken_back["code"], taken_back["reversal_code"]) == ("00", "00")
+
+
+def test_what_is_not_as_expected_is_said_and_fails(standing: Standing) -> None:
+    code, account = standing.play(
+        """
+[[payment]]
+card = "card-009"
+amount = 100
+reverse = true
+expect = { code = ["05", "51"], has = ["DE63"], reversal = "25" }
+
+[[payment]]
+card = "card-010"
+amount = 100
+reverse = true
+expect = { no_answer = true }
+"""
+    )
+    assert code == 1
+    assert [one["problems"] for one in account["payments"]] == [
+        [
+            "answered 00, expected 05 or 51",
+            "the answer has no DE63",
+            "its reversal was answered 00, expected 25",
+        ],
+        ["answered 00, no answer was expected"],
+    ]
+    assert account["paid"] == 0
+
+
+def test_a_switch_that_is_not_there_is_said(standing: Standing, tmp_path: Path) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text('[host]\nready_within = 300\n[[payment]]\ncard = "card-001"\namount = 100\n')
+    arguments = ("host", "acquirer", "--script", script, "--network", standing.folder, "--dial", "127.0.0.1:1")
+    played = subprocess.run(
+        command(*arguments), cwd=PROJECT, env=environment(), capture_output=True, timeout=60, check=False
+    )
+    assert played.returncode == 1
+    assert "the switch did not let it sign on within 0.3 s" in played.stdout.decode()
