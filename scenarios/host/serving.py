@@ -31,7 +31,6 @@ from scenarios.host.place import Place
 from scenarios.host.rules import read_rules
 from scenarios.host.script import PayingCard, Script, read_script
 from scenarios.host.tables import TABLES
-from scenarios.service_files import write_secret
 
 log = structlog.get_logger(__name__)
 
@@ -145,8 +144,9 @@ def settings(place: Place, log_level: str = "info") -> Iterator[ServiceSettings]
     """What the process of a host needs to know: its files are gone when it ends."""
     with tempfile.TemporaryDirectory(prefix="fourparty-host-") as folder:
         key_file, token_file = Path(folder) / "host.key", Path(folder) / "operator.token"
-        write_secret(key_file, secrets.token_hex(32))
-        write_secret(token_file, place.token or secrets.token_urlsafe(24))
+        # nobody else can look into the folder
+        key_file.write_text(secrets.token_hex(32))
+        token_file.write_text(place.token or secrets.token_urlsafe(24))
         yield ServiceSettings(
             database=sqlite_url(Path(folder) / "host.db"),
             storage_key_file=key_file,
