@@ -267,10 +267,11 @@ def _stay_up(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    processes = Processes(folder, chosen, captures=captures)
+    missing = _missing(folder, chosen)
+    processes = Processes(folder, chosen, captures, capture_all=bool(missing or elsewhere))
     processes.start()
     try:
-        console.print("the network is up:" if not (missing := _missing(folder, chosen)) else f"up without {missing}:")
+        console.print("the network is up:" if not missing else f"up without {missing}:")
         links = [f"{one.party}_link" for one in issuers_among(processes.services)]
         for name in ("terminal_link", "monitoring_link", "member_link", *links):
             console.print(f"  {name.replace('_', ' '):<16} {address(base_port, name)}")

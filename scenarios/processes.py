@@ -201,6 +201,8 @@ class Processes:
         Which of the network's services to run; None: all.
     captures : Path or None
         Folder to which each process writes what crosses the links that others dial.
+    capture_all : bool
+        And those that it dials itself, since at their other end is none of these processes.
 
     Raises
     ------
@@ -208,9 +210,17 @@ class Processes:
         The folder has no network.
     """
 
-    def __init__(self, folder: Path, chosen: Iterable[str] | None = None, captures: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        chosen: Iterable[str] | None = None,
+        captures: Path | None = None,
+        *,
+        capture_all: bool = False,
+    ) -> None:
         self.folder = folder
         self.captures = captures
+        self._captured_links = "all" if capture_all else "accepted"
         there = services(len(issuers_among(read_description(folder / "network.json"))))
         wanted = set(there if chosen is None else chosen)
         self.services = [name for name in there if name in wanted]
@@ -316,7 +326,7 @@ class Processes:
         if self.captures is not None:
             # a process that is started again does not write over what the one before it has captured
             environment[PCAP_VARIABLE] = str(self.captures / f"{name}-{time.time_ns()}.pcapng")
-            environment[f"{PCAP_VARIABLE}_LINKS"] = "accepted"
+            environment[f"{PCAP_VARIABLE}_LINKS"] = self._captured_links
         return environment
 
     def _last_line(self, name: str) -> str:

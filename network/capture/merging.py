@@ -11,6 +11,7 @@ from typing import BinaryIO
 from network.capture import pcapng
 from network.capture.pcapng import Block, NotPcapng
 from network.capture.recording import own_file
+from network.capture.segments import Seen
 
 
 class CaptureError(Exception):
@@ -20,7 +21,8 @@ class CaptureError(Exception):
 def merge(sources: Sequence[Path], target: Path) -> int:
     """Write `target` from captures of this package, one interface each.
 
-    What a killed process has left of its capture is taken up to its last whole block.
+    A connection that both of its ends have captured is taken from the end that accepted it. What a killed process has
+    left of its capture is taken up to its last whole block.
 
     Returns
     -------
@@ -48,7 +50,9 @@ def _merge(sources: Sequence[Path], target: Path) -> int:
         _write(file, sections[:1])
         for kind in (pcapng.INTERFACE, pcapng.SECRETS):
             _write(file, [block for blocks in others for block in blocks if block.kind == kind])
-        for _, number, block in heapq.merge(*(_packets(path, number) for number, path in enumerate(sources))):
+        twice = _captured_twice(sources)
+        rows = (_packets(path, number, twice[number]) for number, path in enumerate(sources))
+        for _, number, block in heapq.merge(*rows):
             file.write(pcapng.renumbered(block, number))
             count += 1
         for number, blocks in enumerate(others):
@@ -64,9 +68,24 @@ def _write(file: BinaryIO, blocks: Sequence[Block]) -> None:
     file.writelines(pcapng.block(*one) for one in blocks)
 
 
-def _packets(path: Path, number: int) -> Iterator[tuple[int, int, Block]]:
+def _captured_twice(sources: Sequence[Path]) -> list[set[frozenset[bytes]]]:
+    """By source, the connections that it dialled and whose other end another source has captured."""
+    dialled: list[set[frozenset[bytes]]] = []
+    accepted: set[frozenset[bytes]] = set()
+    for path in sources:
+        own: set[frozenset[bytes]] = set()
+        for block in _blocks(path, packets=True):
+            seen = Seen.of(pcapng.content_of(block.body))
+            if seen.opens:
+                (own if pcapng.is_outgoing(block.body) else accepted).add(seen.ends)
+        dialled.append(own)
+    return [own & accepted for own in dialled]
+
+
+def _packets(path: Path, number: int, without: set[frozenset[bytes]]) -> Iterator[tuple[int, int, Block]]:
     for block in _blocks(path, packets=True):
-        yield pcapng.time_of(block.body), number, block
+        if not without or Seen.of(pcapng.content_of(block.body)).ends not in without:
+            yield pcapng.time_of(block.body), number, block
 
 
 def _blocks(path: Path, *, packets: bool) -> Iterator[Block]:

@@ -30,6 +30,8 @@ _COMMENT: Final = 1
 _NANOSECONDS: Final = 9
 _INBOUND: Final = 1
 _OUTBOUND: Final = 2
+_PACKET_HEAD: Final = 20
+_FLAGS_FROM_END: Final = 8
 
 
 class Block(NamedTuple):
@@ -128,6 +130,16 @@ def time_of(body: bytes) -> int:
     """When a packet was seen, from its block's body."""
     high, low = struct.unpack_from("<II", body, 4)
     return int(high) << 32 | int(low)
+
+
+def content_of(body: bytes) -> bytes:
+    """The IP packet of a packet's block, from the block's body."""
+    return body[_PACKET_HEAD : _PACKET_HEAD + int.from_bytes(body[12:16], "little")]
+
+
+def is_outgoing(body: bytes) -> bool:
+    """Whether the process sent it, from the body of a block that `packet` has made: its flags stand last."""
+    return body[-_FLAGS_FROM_END] & 3 == _OUTBOUND
 
 
 def renumbered(one: Block, number: int) -> bytes:

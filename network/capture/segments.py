@@ -51,6 +51,21 @@ class Segment(NamedTuple):
     packet: bytes
 
 
+class Seen(NamedTuple):
+    """What of a packet says to which connection it belongs, and whether it opens that."""
+
+    ends: frozenset[bytes]
+    opens: bool
+
+    @classmethod
+    def of(cls, packet: bytes) -> Seen:
+        """Read a packet that `Segments` has made."""
+        start, length, tcp = (8, 16, 40) if packet[0] >> 4 == 6 else (12, 4, 20)
+        source = packet[start : start + length] + packet[tcp : tcp + 2]
+        target = packet[start + length : start + 2 * length] + packet[tcp + 2 : tcp + 4]
+        return cls(frozenset((source, target)), packet[tcp + 13] & (_SYN | _ACK) == _SYN)
+
+
 class Segments:
     """Makes the packets of one connection, in order.
 

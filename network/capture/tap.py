@@ -233,7 +233,8 @@ class TlsTap(Tap):
                 self._not_ready(error)
 
     def _read(self) -> None:
-        while not self._is_over:
+        # who refuses the other end as soon as it is known must see nothing of what it says
+        while not self._is_over and not self._transport.is_closing():
             data = self._tls.read(_READ)
             if not data:  # the peer said goodbye
                 self.inner.eof_received()

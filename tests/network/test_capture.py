@@ -328,6 +328,65 @@ def test_captures_are_merged_in_time_also_of_a_killed_process(tmp_path: Path) ->
         merge([tmp_path / "strange"], merged)
 
 
+def test_a_connection_that_both_ends_captured_stands_once(tmp_path: Path) -> None:
+    ends = ("127.0.0.1", 7001), ("127.0.0.1", 40_000)
+    outside = ("127.0.0.1", 9), ("127.0.0.1", 40_001)
+    files = [tmp_path / "switch.pcapng", tmp_path / "acquirer.pcapng"]
+    switch, acquirer = (Capture(file, file.stem) for file in files)
+    lines = [switch.line(*ends, accepted=True), acquirer.line(*reversed(ends), accepted=False)]
+    lines.append(acquirer.line(*reversed(outside), accepted=False))
+    for line in lines:
+        line.opened("x")
+        line.crossed(False, b"said")
+    switch.close()
+    acquirer.close()
+    assert merge(files, tmp_path / "merged") == 8
+    found = rows(tmp_path / "merged", "frame.interface_name", "tcp.port")
+    assert sorted(map(tuple, found)) == [("acquirer", "40001,9")] * 2 + [("acquirer", "9,40001")] * 2 + [
+        ("switch", "40000,7001")
+    ] * 3 + [("switch", "7001,40000")]
+
+
+def test_who_is_refused_when_it_is_known_says_nothing(
+    tmp_path: Path, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """Also where its words come in one piece with the end of the handshake."""
+
+    class Refusing(Talker):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.abort()
+
+    async def main() -> None:
+        running = asyncio.get_running_loop()
+        capture = Capture(tmp_path / "refused.pcapng", "tested")
+        tested = Refusing()
+        tapped = tap(tested, capture, link="x", accepted=True, tls=contexts[0])
+        listening = await running.create_server(lambda: tapped, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", listening.sockets[0].getsockname()[1])
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = contexts[1].wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        writer.write(outgoing.read())
+        while True:
+            incoming.write(await reader.read(1 << 16))
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                continue
+        client.write(b"a payment")
+        writer.write(outgoing.read())
+        await asyncio.wait_for(tested.lost, 5)
+        assert not tested.got
+        writer.close()
+        listening.close()
+        capture.close()
+
+    run("asyncio", main)
+
+
 def test_peers_that_are_no_tcp_are_not_recorded() -> None:
     assert Peer.of("/run/socket") is None
     assert Peer.of(None) is None
