@@ -6,6 +6,7 @@ from pathlib import Path
 
 from acquirer.api import routes
 from acquirer.configuration import Configuration
+from acquirer.migrations import HISTORY
 from acquirer.observation import OBSERVATION
 from acquirer.onboarding_api import applicant_routes, device_routes
 from acquirer.party import Acquirer
@@ -46,6 +47,7 @@ def serve(path: Path) -> int:
         settings,
         rows=TABLES,
         observation=OBSERVATION,
+        history=HISTORY,
         listen=listen,
         dial=[Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)],
         routes=[routes, applicant_routes, device_routes],

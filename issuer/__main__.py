@@ -6,6 +6,7 @@ from pathlib import Path
 
 from issuer.api import routes
 from issuer.configuration import Configuration
+from issuer.migrations import HISTORY
 from issuer.observation import OBSERVATION
 from issuer.party import Issuer
 from issuer.tables import TABLES
@@ -41,6 +42,7 @@ def serve(path: Path) -> int:
         settings,
         rows=TABLES,
         observation=OBSERVATION,
+        history=HISTORY,
         listen=listen,
         dial=dial,
         routes=[routes, token_routes, wallet_routes],

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from merchant_device.api import routes
 from merchant_device.configuration import Configuration
 from merchant_device.installation import install_ca_keys
+from merchant_device.migrations import HISTORY
 from merchant_device.observation import OBSERVATION
 from merchant_device.party import MerchantDevice
 from merchant_device.tables import TABLES, Phone
@@ -86,6 +87,7 @@ def serve_phones(settings: DeviceSettings, more_routes: Sequence[Routes] = ()) -
         settings,
         rows=TABLES,
         observation=OBSERVATION,
+        history=HISTORY,
         routes=[routes, *more_routes],
         prepare=prepare,
     )

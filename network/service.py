@@ -1,7 +1,4 @@
-"""A party as a process: its settings, its links, its log, its end.
-
-Settings come from defaults, then a TOML file, then the environment (``FOURPARTY_...``); secrets are files.
-"""
+"""A party as a process: its store, its links, its log, its end."""
 
 from __future__ import annotations
 
@@ -14,29 +11,60 @@ import signal
 import socket
 import sys
 import threading
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Annotated, Final, NamedTuple, TypeVar
+from typing import Final
 
-import sqlalchemy as sa
 import structlog
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from network.capture import Capture
 from network.connections import allow_many_connections
 from network.framing import Framing
-from network.keys import SecurityModule, SecurityModuleError
+from network.history import History
+from network.keys import SecurityModule
 from network.live import LiveRuntime, run_loop
 from network.metrics import Metrics
 from network.observation import Observation
 from network.party import Party, calm_collector
 from network.rest import RestThread, Routes, Service, application
-from network.store import Row, Store, StoreError, StoreUnavailable
-from network.waiting import wait_for, wait_for_files
+from network.settings import (
+    Address,
+    ConfigurationError,
+    ProcessSettings,
+    ServiceSettings,
+    await_files,
+    database_url,
+    load_settings,
+    open_module,
+    read_secret,
+)
+from network.store import Row, SchemaError, Store, StoreError, StoreUnavailable
+from network.waiting import wait_for
+
+__all__ = [
+    "PCAP_VARIABLE",
+    "Address",
+    "ConfigurationError",
+    "Dialled",
+    "Listening",
+    "ProcessSettings",
+    "ServiceSettings",
+    "await_files",
+    "bind",
+    "configure_logging",
+    "database_url",
+    "end_with_parent",
+    "ends_at_once",
+    "load_settings",
+    "main",
+    "open_capture",
+    "open_module",
+    "open_store",
+    "read_secret",
+    "run",
+]
 
 PARENT_VARIABLE: Final = "FOURPARTY_PARENT"
 """Environment variable with the process id of who started this one and wants it to end with itself."""
@@ -52,170 +80,41 @@ CAPTURE_HOLDS: Final = "card numbers in clear, PIN blocks, keys under keys and t
 log = structlog.get_logger(__name__)
 
 
-class ConfigurationError(Exception):
-    """The process cannot start as it is configured; the message says what to change."""
+def open_store(settings: ProcessSettings, rows: Sequence[type[Row]], history: History | None = None) -> Store:
+    """The party's database, waited for while its server is not up, and brought up to date where the settings say so.
 
-
-class Address(NamedTuple):
-    """A host and a port."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``host:port``.
-
-        Raises
-        ------
-        ConfigurationError
-            The text is no such address.
-        """
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
-            raise ConfigurationError(f"{text!r} is not an address such as 127.0.0.1:7001")
-        return cls(host, int(port))
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-class ProcessSettings(BaseSettings):
-    """What every process that runs a party needs to know.
-
-    Attributes
+    Parameters
     ----------
-    database : str
-        SQLAlchemy URL of the party's own database.
-    database_password_file : Path or None
-        The database's password, which the URL then need not hold.
-    wait_seconds : float
-        How long to wait for a database server that does not let anybody in yet.
-    wait_for_files : bool
-        Whether to wait as long for files that the settings name and that another writes.
-    drain_seconds : float
-        How long, once told to end, to wait for answers that others still owe.
-    storage_key_file : Path
-        Hex file with the security module's storage key.
-    log_level : str
-        ``debug``, ``info``, ``warning`` or ``error``.
-    pcap : Path or None
-        File to which what crosses the links is written.
-    pcap_links : str
-        ``all`` of them, or ``accepted``, those that others dial, where the other ends are captured too.
+    history : History or None
+        Of the tables; None for those that have none, which are made where they are missing.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be opened, or is behind.
     """
+    url = database_url(settings)
+    revision = None if history is None else history.head
 
-    model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="forbid")
+    def opened() -> Store:
+        return Store(url, rows, create=history is None, revision=revision)
 
-    database: str
-    database_password_file: Path | None = None
-    storage_key_file: Path
-    wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    wait_for_files: bool = False
-    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
-    pcap: Path | None = None
-    pcap_links: Annotated[str, Field(pattern="^(all|accepted)$")] = "all"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file, whose content comes as the initial values."""
-        return env_settings, init_settings
-
-
-class ServiceSettings(ProcessSettings):
-    """What every service's process needs to know besides.
-
-    Attributes
-    ----------
-    operator_token_file : Path
-        The bearer token that REST callers must show.
-    api : str
-        Address of the REST interface.
-    metrics_open : bool
-        Whether ``/metrics`` is answered without the token: for scrapers in a closed network.
-    """
-
-    operator_token_file: Path
-    api: str
-    metrics_open: bool = False
-
-    @field_validator("api")
-    @classmethod
-    def _is_address(cls, text: str) -> str:
+    try:
         try:
-            Address.parse(text)
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from error
-        return text
+            return wait_for("the database", opened, settings.wait_seconds, StoreUnavailable)
+        except SchemaError as error:
+            if history is None or not error.behind:
+                raise
+            if not settings.migrate:
+                raise ConfigurationError(f"{error}: run fourparty migrate") from error
+        from network.migrating import migrate
 
-
-S = TypeVar("S", bound=ProcessSettings)
-
-
-def load_settings(settings: type[S], path: Path) -> S:
-    """Settings from the TOML file and the environment.
-
-    Raises
-    ------
-    ConfigurationError
-        The file is missing or wrong; the message names the setting.
-    """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    try:
-        return settings(**content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: setting {name}: {first['msg']}") from error
-    except SettingsError as error:
-        raise ConfigurationError(f"the environment: {error}") from error
-
-
-def read_secret(path: Path) -> str:
-    """A secret kept in a file of its own.
-
-    Raises
-    ------
-    ConfigurationError
-        The file cannot be read or is empty.
-    """
-    try:
-        secret = path.read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not text") from error
-    if not secret:
-        raise ConfigurationError(f"{path} is empty")
-    return secret
-
-
-def open_module(storage_key_file: Path) -> SecurityModule:
-    """The security module of a process.
-
-    Raises
-    ------
-    ConfigurationError
-        The storage key is missing or no key.
-    """
-    try:
-        key = bytes.fromhex(read_secret(storage_key_file))
-        return SecurityModule(key, SystemRandom())
-    except (ValueError, SecurityModuleError) as error:
-        raise ConfigurationError(f"{storage_key_file} does not hold a storage key: 32, 48 or 64 hex digits") from error
+        done = migrate(url, rows, history)
+        if done.before is not None:
+            log.info("migrated", before=done.before, after=done.after)
+        return opened()
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def open_capture(settings: ProcessSettings, process: str) -> Capture | None:
@@ -234,47 +133,6 @@ def open_capture(settings: ProcessSettings, process: str) -> Capture | None:
         raise ConfigurationError(f"cannot write the capture {settings.pcap}: {error.strerror}") from error
     log.warning("capturing", file=str(settings.pcap), holds=CAPTURE_HOLDS)
     return capture
-
-
-def database_url(settings: ProcessSettings) -> str:
-    """The database's URL with its password, where that has a file of its own.
-
-    Raises
-    ------
-    ConfigurationError
-        The file cannot be read, or the setting is no URL.
-    """
-    if settings.database_password_file is None:
-        return settings.database
-    password = read_secret(settings.database_password_file)
-    try:
-        url = sa.make_url(settings.database)
-    except sa.exc.ArgumentError as error:
-        raise ConfigurationError("database: it is not given as a URL such as postgresql+psycopg://db/party") from error
-    return url.set(password=password).render_as_string(hide_password=False)
-
-
-def open_store(settings: ProcessSettings, rows: Sequence[type[Row]]) -> Store:
-    """The party's database, waited for while its server is not up.
-
-    Raises
-    ------
-    ConfigurationError
-        It cannot be opened.
-    """
-    url = database_url(settings)
-    try:
-        return wait_for("the database", lambda: Store(url, rows), settings.wait_seconds, StoreUnavailable)
-    except StoreError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def await_files(settings: ProcessSettings) -> None:
-    """Wait for the files that settings called ``..._file`` name, where the settings say so."""
-    if settings.wait_for_files:
-        named = ((name, getattr(settings, name)) for name in type(settings).model_fields)
-        paths = [path for name, path in named if name.endswith("_file") and isinstance(path, Path)]
-        wait_for_files(paths, settings.wait_seconds)
 
 
 @contextlib.contextmanager
@@ -369,6 +227,7 @@ def run(
     settings: ServiceSettings,
     *,
     rows: Sequence[type[Row]],
+    history: History | None = None,
     listen: Sequence[Listening] = (),
     dial: Sequence[Dialled] = (),
     routes: Sequence[Routes] = (),
@@ -392,7 +251,7 @@ def run(
         await_files(settings)
         module = open_module(settings.storage_key_file)
         token = read_secret(settings.operator_token_file)
-        store = open_store(settings, rows)
+        store = open_store(settings, rows, history)
     capture: Capture | None = None
     try:
         party = make_party(module)

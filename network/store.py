@@ -4,12 +4,10 @@ One database per party, SQLite (WAL, ``synchronous=FULL``) or PostgreSQL, the sa
 built and compiled by SQLAlchemy once and then run as driver SQL with tuples, many rows at a time: that takes a
 third of the time of executing SQLAlchemy constructs (docs/architecture.md).
 
-A row class is declared with `table`; its instances are plain mutable objects. Within a turn there is one object
-per row: `UnitOfWork.load` reads all the rows that a turn needs with one query per table and index,
-`UnitOfWork.find` then looks them up, `insert` and `change` register what must be written, and `commit` writes
-with one ``executemany`` per table and commits once, inserts before updates.
-
-Columns are ``int``, ``str``, ``bytes`` or one of them or None. Every key and index is a single column.
+Row classes are declared with `table` (`network.rows`). Within a turn there is one object per row: `UnitOfWork.load`
+reads all the rows that a turn needs with one query per table and index, `UnitOfWork.find` then looks them up,
+`insert` and `change` register what must be written, and `commit` writes with one ``executemany`` per table and
+commits once, inserts before updates.
 """
 
 from __future__ import annotations
@@ -17,127 +15,39 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform, get_args, get_type_hints
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 
+from network.database import SchemaError, StoreError, StoreUnavailable, open_engine, opening_error, parse_url, reason_of
 from network.durations import Durations
+from network.history import revision_of, write_revision
+from network.rows import Key, Row, TableSpec, Value, table, tables_of
 
-Key: TypeAlias = int | str | bytes
-Value: TypeAlias = int | str | bytes | None
+__all__ = [
+    "Key",
+    "Row",
+    "SchemaError",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "TableSpec",
+    "UnitOfWork",
+    "Value",
+    "sqlite_url",
+    "table",
+    "tables_of",
+]
 
-R = TypeVar("R", bound="Row")
+R = TypeVar("R", bound=Row)
 
 _LOAD_CHUNK = 512
 """Keys in one SELECT on SQLite, whose limit on bound variables is 32 766 and was 999 in old builds."""
 
 _CACHE_LIMIT = 200_000
 """Rows of `cached` tables kept between turns; beyond it they are forgotten and loaded again."""
-
-
-class StoreError(Exception):
-    """The database failed or could not be opened; what was not committed is not there."""
-
-
-class StoreUnavailable(StoreError):
-    """The database server cannot be reached, or lets nobody in yet: trying again later may help."""
-
-
-CONNECT_SECONDS = 5
-"""How long a database server may take to let a connection in."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableSpec:
-    """What a row class says of its table.
-
-    `key` is the primary key's column, `unique` further columns to load by, `indexed` columns to scan by: each plain,
-    or as ``column=value`` where only rows with that value are scanned for and stand in the index (a state that rows
-    leave again: the index stays small and finished rows cost nothing). `mutable` are the columns that
-    `UnitOfWork.change` writes; `cached` says whether rows stay in memory between turns (for tables that only turns
-    change and that are read in nearly every turn).
-    """
-
-    name: str
-    key: str
-    unique: tuple[str, ...]
-    indexed: tuple[str, ...]
-    mutable: tuple[str, ...]
-    cached: bool
-    columns: tuple[str, ...]
-    types: tuple[tuple[type[Any], bool], ...]
-    key_position: int
-
-
-class Row:
-    """Base of all row classes. Its repr shows the table and key only, since a row may hold what is secret."""
-
-    __slots__ = ()
-    spec: ClassVar[TableSpec]
-
-    def __repr__(self) -> str:
-        return f"<{self.spec.name}>"
-
-
-@dataclass_transform(eq_default=False)
-def table(
-    name: str,
-    *,
-    key: str,
-    unique: tuple[str, ...] = (),
-    indexed: tuple[str, ...] = (),
-    mutable: tuple[str, ...] = (),
-    cached: bool = False,
-) -> Callable[[type[R]], type[R]]:
-    """Make an annotated class a row class (a dataclass with slots) of the table `name`."""
-
-    def declare(cls: type[R]) -> type[R]:
-        row_class = cast(type[R], dataclass(slots=True, eq=False, repr=False)(cls))
-        hints = get_type_hints(cls)
-        columns = tuple(field.name for field in fields(row_class))  # type: ignore[arg-type]
-        for column in (key, *unique, *(one.partition("=")[0] for one in indexed), *mutable):
-            if column not in columns:
-                raise TypeError(f"table {name}: no column {column}")
-        for column in mutable:
-            if column in (key, *unique):
-                # rows are known by it: a change would leave them known by the old value
-                raise TypeError(f"table {name}: column {column}, which rows are loaded by, cannot be mutable")
-        row_class.spec = TableSpec(
-            name=name,
-            key=key,
-            unique=unique,
-            indexed=indexed,
-            mutable=mutable,
-            cached=cached,
-            columns=columns,
-            types=tuple(_column_type(name, column, hints[column]) for column in columns),
-            key_position=columns.index(key),
-        )
-        return row_class
-
-    return declare
-
-
-def _column_type(name: str, column: str, hint: object) -> tuple[type[Any], bool]:
-    if isinstance(hint, UnionType):
-        inner = [member for member in get_args(hint) if member is not NoneType]
-        if len(inner) == 1 and inner[0] in (int, str, bytes):
-            return inner[0], True
-    elif hint in (int, str, bytes):
-        return cast(type[Any], hint), False
-    raise TypeError(f"table {name}: column {column} must be int, str, bytes or one of them or None")
-
-
-# PostgreSQL sorts text by the server's locale unless told otherwise: both databases and Python sort by code point
-_SQL_TYPES: dict[type[Any], sa.types.TypeEngine[Any]] = {
-    int: sa.BigInteger(),
-    str: sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
-    bytes: sa.LargeBinary(),
-}
 
 
 class _Statements:
@@ -182,77 +92,81 @@ class Store:
     url : str
         SQLAlchemy URL: ``sqlite:///path``, ``sqlite://`` (in memory) or ``postgresql+psycopg://...``.
     rows : sequence of row classes
-        The tables; created where they are missing.
+        The tables.
     durable : bool
         False lets SQLite skip waiting for the disk: for virtual time, where no process can die.
+    create : bool
+        Whether tables that are missing are made; otherwise `network.migrating` makes them.
+    revision : str or None
+        Where the database must stand in the history of its tables; a database made here is put there. None: nobody
+        asks.
 
     Raises
     ------
     StoreError
-        The database cannot be opened; StoreUnavailable where the server cannot be reached.
+        The database cannot be opened: StoreUnavailable where the server cannot be reached, SchemaError where it holds
+        other tables.
     """
 
-    def __init__(self, url: str, rows: Sequence[type[Row]], *, durable: bool = True) -> None:
-        try:
-            self.url = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
-            raise StoreError("the database is not given as a URL such as sqlite:///party.db") from error
+    def __init__(
+        self,
+        url: str,
+        rows: Sequence[type[Row]],
+        *,
+        durable: bool = True,
+        create: bool = True,
+        revision: str | None = None,
+    ) -> None:
+        self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        in_memory = self.is_sqlite and self.url.database in (None, "", ":memory:")
-        options: dict[str, Any] = {}
-        if in_memory:
-            options["poolclass"] = sa.pool.StaticPool
-        if not self.is_sqlite:
-            # positional parameters, so that rows travel as tuples
-            options["paramstyle"] = "format"
-            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
-        if self.is_sqlite:
-            options["connect_args"] = {"check_same_thread": False, "cached_statements": 256, "timeout": 10}
-        self.metadata = sa.MetaData()
-        self.tables: dict[type[Row], sa.Table] = {row: self._table(row.spec) for row in rows}
+        self.metadata, self.tables = tables_of(rows)
+        self._revision = revision
         try:
-            self.engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT", **options)
-            if self.is_sqlite:
-                sa.event.listen(self.engine, "connect", _sqlite_pragmas(durable))
-            self.metadata.create_all(self.engine)
-            self._check_schema()
+            self.engine = open_engine(self.url, durable=durable)
+            with self.engine.connect() as connection:
+                if create and revision is not None and not sa.inspect(connection).get_table_names():
+                    self._create(connection, revision)
+                problem = self._problem(connection)
+                if problem is not None:
+                    raise problem
+                if create:
+                    self.metadata.create_all(connection)
+                self._check_schema(connection)
             self._connection = self.engine.connect()
         except (sa.exc.SQLAlchemyError, ImportError) as error:
-            is_away = isinstance(error, sa.exc.OperationalError) and not self.is_sqlite
-            kind = StoreUnavailable if is_away else StoreError
-            raise kind(f"cannot open {self.url.render_as_string()}: {_reason(error)}") from error
+            raise opening_error(self.url, error) from error
         self.statements = {row: _Statements(row.spec, table, self.engine.dialect) for row, table in self.tables.items()}
 
-    def _check_schema(self) -> None:
-        inspector = sa.inspect(self.engine)
-        for table in self.tables.values():
-            found = {column["name"] for column in inspector.get_columns(table.name)}
-            if found != set(table.c.keys()):
-                name = self.url.render_as_string()
-                raise StoreError(f"{name}: table {table.name} was made by another version of fourparty; use a new one")
+    def _create(self, connection: sa.Connection, revision: str) -> None:
+        """All or nothing: tables without a revision would be taken for older than their history."""
+        connection.exec_driver_sql("BEGIN")
+        self.metadata.create_all(connection)
+        write_revision(connection, revision)
+        connection.exec_driver_sql("COMMIT")
 
-    def _table(self, spec: TableSpec) -> sa.Table:
-        columns = [
-            sa.Column(
-                name,
-                _SQL_TYPES[kind],
-                primary_key=name == spec.key,
-                nullable=nullable,
-                autoincrement=False,
-                index=name in spec.indexed or None,
-                unique=name in spec.unique or None,
-            )
-            for name, (kind, nullable) in zip(spec.columns, spec.types, strict=True)
-        ]
-        table = sa.Table(spec.name, self.metadata, *columns, sqlite_with_rowid=False)
-        for one in spec.indexed:
-            name, equals, value = one.partition("=")
-            if equals:
-                where = table.c[name] == sa.literal_column(f"'{value}'")
-                sa.Index(
-                    f"ix_{spec.name}_{name}_{value}", table.c[spec.key], sqlite_where=where, postgresql_where=where
-                )
-        return table
+    def _problem(self, connection: sa.Connection) -> SchemaError | None:
+        """Whether the database is where it must be in the history of its tables, or why not."""
+        if self._revision is None:
+            return None
+        found = revision_of(connection)
+        if found == self._revision:
+            return None
+        name = self.url.render_as_string()
+        if found is not None and found > self._revision:
+            return SchemaError(f"{name} is at revision {found}: a newer version of fourparty has used it")
+        where = "has no tables of this version yet" if found is None else f"is at revision {found}"
+        return SchemaError(f"{name} {where}, {self._revision} is needed", behind=True)
+
+    def _check_schema(self, connection: sa.Connection) -> None:
+        inspector = sa.inspect(connection)
+        present = set(inspector.get_table_names())
+        name = self.url.render_as_string()
+        for one in self.tables.values():
+            if one.name not in present:
+                raise SchemaError(f"{name} has no table {one.name}", behind=True)
+            found = {column["name"] for column in inspector.get_columns(one.name)}
+            if found != set(one.c.keys()):
+                raise SchemaError(f"{name}: table {one.name} was made by another version of fourparty; use a new one")
 
     def unit_of_work(self) -> UnitOfWork:
         """The unit of work of the party's turns. There is one per process; it is not shared by threads."""
@@ -264,7 +178,7 @@ class Store:
         return self.engine.connect()
 
     def problem(self) -> str | None:
-        """Why the database is of no use to this process now, found out by asking it; None where it answers.
+        """Why the database is of no use to this process now, found out by asking it; None where it is.
 
         Raises
         ------
@@ -274,31 +188,15 @@ class Store:
         try:
             with self.read() as connection:
                 connection.exec_driver_sql("SELECT 1")
+                problem = self._problem(connection)
         except sa.exc.SQLAlchemyError as error:
-            raise StoreError(f"the database does not answer: {_reason(error)}") from error
-        return None
+            raise StoreError(f"the database does not answer: {reason_of(error)}") from error
+        return None if problem is None else str(problem)
 
     def close(self) -> None:
         """Close every connection. SQLite's log is folded into its file."""
         self._connection.close()
         self.engine.dispose()
-
-
-def _sqlite_pragmas(durable: bool) -> Callable[[Any, Any], None]:
-    def configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-        cursor.execute("PRAGMA wal_autocheckpoint=4000")
-        cursor.execute("PRAGMA cache_size=-8000")
-        cursor.execute("PRAGMA temp_store=MEMORY")
-        cursor.close()
-
-    return configure
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
 
 
 class UnitOfWork:
@@ -502,7 +400,7 @@ class UnitOfWork:
         # a plain DatabaseError is SQLite's word for a file that is damaged or no database
         is_broken = kinds & {"OperationalError", "InterfaceError"} or type(error).__name__ == "DatabaseError"
         if is_broken or "closed database" in str(error):
-            return StoreError(f"database failed: {_reason(error)}")
+            return StoreError(f"database failed: {reason_of(error)}")
         return error
 
 

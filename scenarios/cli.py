@@ -18,7 +18,7 @@ import typer
 
 from network.ledger import Money
 from network.service import PCAP_VARIABLE, ConfigurationError
-from scenarios.commands import dissector, host, load, proxy, reports, stack
+from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 
 app = typer.Typer(
@@ -401,6 +401,7 @@ def run(
 
 
 load.register(app)
+migrate.register(app)
 dissector.register(app)
 proxy.register(app)
 stack.register(app)

@@ -17,11 +17,15 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+import acquirer.migrations
 import acquirer.tables
+import issuer.migrations
 import issuer.tables
 import issuer.token_tables
+import merchant_device.migrations
 import merchant_device.order_tables
 import merchant_device.tables
+import switch.migrations
 import switch.tables
 from acquirer import enrolment
 from acquirer.configuration import Configuration as AcquirerConfiguration
@@ -36,6 +40,7 @@ from merchant_device.installation import install_terminal
 from merchant_device.maker import DeviceState, Maker
 from merchant_device.party import MerchantDevice
 from merchant_device.phone_rooms import all_rooms
+from network.history import History
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.party import SECOND, Instant, Json, Party, local_time
 from network.store import Row, Store, UnitOfWork
@@ -267,6 +272,13 @@ ROWS: Final[Mapping[str, Sequence[type[Row]]]] = {
     "switch": switch.tables.TABLES,
     "acquirer": acquirer.tables.TABLES,
     "merchant_device": merchant_device.tables.TABLES,
+}
+
+HISTORIES: Final[Mapping[str, History]] = {
+    **{one.party: issuer.migrations.HISTORY for one in ISSUERS},
+    "switch": switch.migrations.HISTORY,
+    "acquirer": acquirer.migrations.HISTORY,
+    "merchant_device": merchant_device.migrations.HISTORY,
 }
 
 

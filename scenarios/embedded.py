@@ -107,7 +107,7 @@ def _make_data(
     stores: dict[str, Store] = {}
     try:
         for party, url in _urls(folder, names).items():
-            stores[party] = Store(url, demo.ROWS[party])
+            stores[party] = Store(url, demo.ROWS[party], revision=demo.HISTORIES[party].head)
             if database is not None:
                 databases.empty(stores[party])
         data = demo.seed(

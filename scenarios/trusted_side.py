@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from merchant_device.configuration import Configuration
 from merchant_device.installation import install_terminal
+from merchant_device.migrations import HISTORY
 from merchant_device.secure_element import manufacture
 from merchant_device.tables import TABLES
 from network.keys import Algorithm, KeyUsage, SecurityModule
@@ -289,7 +290,7 @@ def _prepared(folder: Path) -> Iterator[tuple[Store, SecurityModule]]:
         for suffix in ("db", "db-wal", "db-shm"):
             (folder / f"device.{suffix}").unlink(missing_ok=True)
         write_private(key, secrets.token_hex(32))
-    store = Store(sqlite_url((folder / "device.db").resolve()), TABLES)
+    store = Store(sqlite_url((folder / "device.db").resolve()), TABLES, revision=HISTORY.head)
     try:
         yield store, open_module(key)
     finally:

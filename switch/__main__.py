@@ -11,6 +11,7 @@ from network.framing import MEMBER_FRAMING
 from network.service import Address, Dialled, Listening, ServiceSettings, load_settings, main, run
 from switch.api import routes
 from switch.configuration import Configuration
+from switch.migrations import HISTORY
 from switch.observation import OBSERVATION
 from switch.party import Switch
 from switch.service_api import service_routes
@@ -42,6 +43,7 @@ def serve(path: Path) -> int:
         settings,
         rows=TABLES,
         observation=OBSERVATION,
+        history=HISTORY,
         listen=[Listening("member", Address.parse(settings.member_link), MEMBER_FRAMING)],
         dial=[
             Dialled(f"issuer:{member}", Address.parse(address), MEMBER_FRAMING)

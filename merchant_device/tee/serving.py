@@ -14,6 +14,7 @@ from pydantic import Field
 
 from merchant_device.configuration import Configuration
 from merchant_device.device_tables import BOUND, SecureElement
+from merchant_device.migrations import HISTORY
 from merchant_device.party import MerchantDevice
 from merchant_device.phone_rooms import all_rooms
 from merchant_device.readers import ApduLog, Reader, ReaderEndpoint, ReaderError, RecordingReader, open_reader
@@ -179,7 +180,7 @@ def serve(path: Path) -> int:
             Address.parse(needed)
     reader = _open(settings)
     with ends_at_once():
-        store = open_store(settings, TABLES)
+        store = open_store(settings, TABLES, HISTORY)
     capture: Capture | None = None
     try:
         party = MerchantDevice(settings.party, module, all_rooms())

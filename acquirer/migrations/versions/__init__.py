@@ -1,0 +1,1 @@
+"""Revisions, oldest first: one a file, in one line without branches."""

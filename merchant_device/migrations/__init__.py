@@ -1,0 +1,10 @@
+"""The history of the merchant device's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from network.history import History
+
+HISTORY: Final = History(Path(__file__).parent / "versions")
