@@ -49,7 +49,7 @@ def serve(path: Path) -> int:
         observation=OBSERVATION,
         history=HISTORY,
         listen=listen,
-        dial=[Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)],
+        dial=[Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING, settings.party.switch_id)],
         routes=[routes, applicant_routes, device_routes],
     )
 

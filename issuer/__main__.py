@@ -35,8 +35,14 @@ class IssuerSettings(ServiceSettings):
 def serve(path: Path) -> int:
     """Serve the issuer configured in the file `path` until it is told to stop; returns the exit code."""
     settings = load_settings(IssuerSettings, path)
-    listen = [Listening("switch", Address.parse(settings.member_link), MEMBER_FRAMING)] if settings.member_link else []
-    dial = [Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING)] if settings.switch else []
+    listen: list[Listening] = []
+    dial: list[Dialled] = []
+    switch_id = settings.party.switch_id
+    if settings.member_link:
+        address = Address.parse(settings.member_link)
+        listen.append(Listening("switch", address, MEMBER_FRAMING, members=True, member=switch_id))
+    if settings.switch:
+        dial.append(Dialled("switch", Address.parse(settings.switch), MEMBER_FRAMING, switch_id))
     return run(
         lambda module: Issuer(settings.party, module),
         settings,

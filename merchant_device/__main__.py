@@ -18,8 +18,9 @@ from network.emv import CaKeyError, load_ca_keys
 from network.framing import TERMINAL_FRAMING
 from network.live import LiveRuntime
 from network.rest import Routes
-from network.service import Address, ConfigurationError, ServiceSettings, load_settings, main, run
+from network.service import Address, ConfigurationError, ServiceSettings, load_settings, main, open_tls, run
 from network.store import Store
+from network.tls import Tls
 
 
 class DeviceSettings(ServiceSettings):
@@ -60,13 +61,14 @@ def read_ca_keys(store: Store, path: Path | None) -> None:
     unit.commit()
 
 
-def dial_acquirer(runtime: LiveRuntime, acquirer: Address) -> None:
+def dial_acquirer(runtime: LiveRuntime, acquirer: Address, tls: Tls | None) -> None:
     """Keep a link of its own up for every phone that is installed."""
+    secured = None if tls is None else tls.dials_anyone()
     phones = runtime.store.tables[Phone]
     with runtime.store.read() as connection:
         installed = connection.execute(sa.select(phones.c.terminal_id).order_by(phones.c.terminal_id)).scalars().all()
     for terminal_id in installed:
-        runtime.dial(f"acquirer:{terminal_id}", *acquirer, TERMINAL_FRAMING)
+        runtime.dial(f"acquirer:{terminal_id}", *acquirer, TERMINAL_FRAMING, secured)
 
 
 def serve(path: Path) -> int:
@@ -80,7 +82,7 @@ def serve_phones(settings: DeviceSettings, more_routes: Sequence[Routes] = ()) -
 
     def prepare(runtime: LiveRuntime) -> None:
         read_ca_keys(runtime.store, settings.ca_keys)
-        dial_acquirer(runtime, acquirer)
+        dial_acquirer(runtime, acquirer, open_tls(settings))
 
     return run(
         lambda module: MerchantDevice(settings.party, module),

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import structlog
 
 from network.capture import Capture, Tap, tap
 from network.framing import MAX_BODY, Framing, FramingError
 from network.party import LinkName
+from network.tls import HANDSHAKE_SECONDS, LinkTls, member_of, with_member
 
 UNSENT_LIMIT: Final = 4 << 20
 """Bytes that may wait for a peer that does not read; beyond it the link is closed."""
@@ -120,8 +122,8 @@ class Connections:
         """Host and port of every address that is listened on."""
         return [one.getsockname()[:2] for server in self._servers for one in server.sockets]
 
-    async def listen(self, prefix: str, host: str, port: int, framing: Framing) -> None:
-        """Accept links, named ``prefix:...``.
+    async def listen(self, prefix: str, host: str, port: int, framing: Framing, tls: LinkTls | None = None) -> None:
+        """Accept links, named ``prefix:...``, and after whom their certificate names where `tls` asks for one.
 
         Raises
         ------
@@ -129,17 +131,20 @@ class Connections:
             The address cannot be listened on.
         """
         server = await self._loop.create_server(
-            lambda: self._wired(Connection(self, self._accepted_name(prefix), framing, accepted=True), accepted=True),
+            lambda: self._wired(
+                Connection(self, self._accepted_name(prefix), framing, accepted=True, tls=tls), accepted=True, tls=tls
+            ),
             host,
             port,
             backlog=1024,
             reuse_address=True,
+            **self._secured(tls),
         )
         self._servers.append(server)
 
-    def dial(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
+    def dial(self, link: LinkName, host: str, port: int, framing: Framing, tls: LinkTls | None = None) -> None:
         """Keep the link `link` to an address up: connect, and connect again when it breaks."""
-        self._dialling[link] = self._loop.create_task(self._keep_up(link, host, port, framing))
+        self._dialling[link] = self._loop.create_task(self._keep_up(link, host, port, framing, tls))
 
     def hang_up(self, link: LinkName) -> None:
         """Break a link as a fault of the line would: what is on its way is lost. A dialled one is connected again."""
@@ -230,40 +235,69 @@ class Connections:
         self._accepted += 1
         return f"{prefix}:{self._life}-{self._accepted}"
 
-    def _wired(self, connection: Connection, *, accepted: bool) -> Connection | Tap:
+    def _wired(
+        self, connection: Connection, *, accepted: bool, tls: LinkTls | None, host: str | None = None
+    ) -> Connection | Tap:
         if self._capture is None:
             return connection
-        return tap(connection, self._capture, link=connection.name, accepted=accepted)
+        context = None if tls is None else tls.context
+        return tap(
+            connection, self._capture, link=connection.name, accepted=accepted, tls=context, server_hostname=host
+        )
 
-    async def _connect(self, connection: Connection, host: str, port: int) -> Connection:
-        wired = self._wired(connection, accepted=False)
-        await self._loop.create_connection(lambda: wired, host, port)
+    def _secured(self, tls: LinkTls | None) -> dict[str, Any]:
+        """What the event loop is told of TLS; a capture does it itself, to see the wire as it is."""
+        if tls is None or self._capture is not None:
+            return {}
+        return {"ssl": tls.context, "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+
+    async def _connect(self, connection: Connection, host: str, port: int, tls: LinkTls | None) -> Connection:
+        wired = self._wired(connection, accepted=False, tls=tls, host=host)
+        await self._loop.create_connection(lambda: wired, host, port, **self._secured(tls))
         if isinstance(wired, Tap):
             await wired.ready
         return connection
 
-    async def _keep_up(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
+    async def _keep_up(self, link: LinkName, host: str, port: int, framing: Framing, tls: LinkTls | None) -> None:
         pause = RECONNECT_FIRST
+        told = ""
         while True:
+            began = self._loop.time()
             try:
-                connection = await self._connect(Connection(self, link, framing), host, port)
-            except (OSError, UnicodeError):  # the latter from host names that cannot be
+                connection = await self._connect(Connection(self, link, framing, tls=tls), host, port, tls)
+            except (OSError, UnicodeError) as error:  # the latter from host names that cannot be
+                if isinstance(error, ssl.SSLError) and str(error) != told:
+                    told = str(error)
+                    reason = getattr(error, "verify_message", error.reason)
+                    log.warning("link not made", link=link, reason=f"TLS handshake: {reason}")
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RECONNECT_LONGEST)
                 continue
-            pause = RECONNECT_FIRST
             await asyncio.shield(connection.closed)  # others wait for it too
+            # the other end refuses our certificate only once the handshake is over for us
+            is_short = tls is not None and self._loop.time() < began + RECONNECT_LONGEST
+            pause = min(2 * pause, RECONNECT_LONGEST) if is_short else RECONNECT_FIRST
             await asyncio.sleep(pause)
 
 
 class Connection(asyncio.Protocol):
     """One TCP connection: bytes to bodies and back."""
 
-    def __init__(self, keeper: Connections, name: LinkName, framing: Framing, *, accepted: bool = False) -> None:
+    def __init__(
+        self,
+        keeper: Connections,
+        name: LinkName,
+        framing: Framing,
+        *,
+        accepted: bool = False,
+        tls: LinkTls | None = None,
+    ) -> None:
         self.name = name
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keeper = keeper
         self._framing = framing
+        self._tls = tls
+        self._accepted = accepted
         self._buffer = bytearray()
         self._half_since = 0.0
         # who dials us has to speak first, whom we dial may be silent
@@ -275,11 +309,25 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Come up, if there is room."""
         self._transport = cast(asyncio.Transport, transport)
-        if not self._keeper.has_room():
+        if not self._keeper.has_room() or not self._is_known():
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=UNSENT_LIMIT)
         self._keeper.came_up(self)
+
+    def _is_known(self) -> bool:
+        """Whether the other end is whom the link is for; an accepted link is named after whom it is."""
+        if self._tls is None or self._transport is None:
+            return True
+        certificate = self._transport.get_extra_info("peercert")
+        refusal = self._tls.refusal(certificate)
+        if refusal is not None:
+            log.warning("link refused", link=self.name, reason=refusal)
+            return False
+        member = member_of(certificate)
+        if self._accepted and self._tls.mutual and member is not None:
+            self.name = with_member(self.name, member)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Go down."""

@@ -41,6 +41,7 @@ from network.party import (
     take_turn,
 )
 from network.store import Store, StoreError
+from network.tls import LinkTls
 from network.turn_profile import TurnProfile, TurnSample
 
 QUEUE_LIMIT: Final = 20_000
@@ -149,7 +150,7 @@ class LiveRuntime:
         self._arm()
         self._connections.sweep()
 
-    async def listen(self, prefix: str, host: str, port: int, framing: Framing) -> None:
+    async def listen(self, prefix: str, host: str, port: int, framing: Framing, tls: LinkTls | None = None) -> None:
         """Accept links, named ``prefix:...``.
 
         Raises
@@ -157,12 +158,12 @@ class LiveRuntime:
         OSError
             The address cannot be listened on.
         """
-        await self._connections.listen(prefix, host, port, framing)
+        await self._connections.listen(prefix, host, port, framing, tls)
 
-    def dial(self, link: LinkName, host: str, port: int, framing: Framing) -> None:
+    def dial(self, link: LinkName, host: str, port: int, framing: Framing, tls: LinkTls | None = None) -> None:
         """Keep the link `link` to an address up: connect, and connect again when it breaks."""
         self.meter.dials(link)
-        self._connections.dial(link, host, port, framing)
+        self._connections.dial(link, host, port, framing, tls)
 
     def hang_up(self, link: LinkName) -> None:
         """Break a link as a fault of the line would: what is on its way is lost. A dialled one is connected again."""

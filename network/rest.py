@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import itertools
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -278,9 +279,9 @@ class _ImpatientHttp(H11Protocol):
 
 
 class RestThread:
-    """The REST interface on a thread and a loop of its own."""
+    """The REST interface on a thread and a loop of its own; with `tls` it is HTTPS."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         configuration = uvicorn.Config(
             app,
             http=_ImpatientHttp,
@@ -289,6 +290,7 @@ class RestThread:
             lifespan="off",
             timeout_graceful_shutdown=2,
             limit_concurrency=REST_CONNECTIONS,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         self._server = uvicorn.Server(configuration)
         self._listening = listening

@@ -38,9 +38,11 @@ from network.settings import (
     database_url,
     load_settings,
     open_module,
+    open_tls,
     read_secret,
 )
 from network.store import Row, SchemaError, Store, StoreError, StoreUnavailable
+from network.tls import LinkTls, Tls
 from network.waiting import wait_for
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "open_capture",
     "open_module",
     "open_store",
+    "open_tls",
     "read_secret",
     "run",
 ]
@@ -153,20 +156,49 @@ def ends_at_once() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Listening:
-    """A port that the process accepts links on; they are named ``prefix:...``."""
+    """A port that the process accepts links on; they are named ``prefix:...``.
+
+    Attributes
+    ----------
+    members : bool
+        Whether members dial it, who with TLS show certificates.
+    member : str or None
+        The only member that may dial it.
+    """
 
     prefix: str
     address: Address
     framing: Framing
+    members: bool = False
+    member: str | None = None
+
+    def secured(self, tls: Tls | None) -> LinkTls | None:
+        """How its links are secured in a process with this TLS."""
+        if tls is None:
+            return None
+        return tls.accepts_member(self.member) if self.members else tls.accepts_anyone()
 
 
 @dataclass(frozen=True)
 class Dialled:
-    """A link that the process keeps up."""
+    """A link that the process keeps up.
+
+    Attributes
+    ----------
+    member : str or None
+        The member whose certificate the other end must show with TLS; None: any of the authority for the host.
+    """
 
     link: str
     address: Address
     framing: Framing
+    member: str | None = None
+
+    def secured(self, tls: Tls | None) -> LinkTls | None:
+        """How it is secured in a process with this TLS."""
+        if tls is None:
+            return None
+        return tls.dials_anyone() if self.member is None else tls.dials_member(self.member)
 
 
 def configure_logging(level: str) -> None:
@@ -251,6 +283,9 @@ def run(
         await_files(settings)
         module = open_module(settings.storage_key_file)
         token = read_secret(settings.operator_token_file)
+        tls = open_tls(settings)
+        if tls is not None and not tls.may_listen:
+            raise ConfigurationError("tls_certificate_file: a service needs it for its own REST interface and links")
         store = open_store(settings, rows, history)
     capture: Capture | None = None
     try:
@@ -260,7 +295,9 @@ def run(
         capture = open_capture(settings, party.name)
         watched = observation or Observation()
         return run_loop(
-            _serve(party, store, module, settings, token, listening, listen, dial, routes, watched, prepare, capture)
+            _serve(
+                party, store, module, settings, token, tls, listening, listen, dial, routes, watched, prepare, capture
+            )
         )
     finally:
         store.close()
@@ -274,6 +311,7 @@ async def _serve(
     module: SecurityModule,
     settings: ServiceSettings,
     token: str,
+    tls: Tls | None,
     listening: socket.socket,
     listen: Sequence[Listening],
     dial: Sequence[Dialled],
@@ -300,13 +338,13 @@ async def _serve(
         raise ConfigurationError(str(error)) from error
     for one in listen:
         try:
-            await runtime.listen(one.prefix, *one.address, one.framing)
+            await runtime.listen(one.prefix, *one.address, one.framing, one.secured(tls))
         except OSError as error:
             raise _cannot_listen(one.address, error) from error
         except UnicodeError as error:
             raise ConfigurationError(f"cannot listen on {one.address}: no such host name") from error
     for other in dial:
-        runtime.dial(other.link, *other.address, other.framing)
+        runtime.dial(other.link, *other.address, other.framing, other.secured(tls))
     service = Service(
         party.name,
         store,
@@ -317,7 +355,7 @@ async def _serve(
         metrics=Metrics(runtime, observation),
         metrics_open=settings.metrics_open,
     )
-    rest = RestThread(application(service, routes), listening)
+    rest = RestThread(application(service, routes), listening, None if tls is None else tls.server())
     orphaned = loop.create_task(end_with_parent(end))
     log.info("serving", party=party.name, links=[str(one.address) for one in listen])
     with calm_collector():

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from network.keys import SecurityModule, SecurityModuleError
+from network.tls import Tls, TlsError
 from network.waiting import wait_for_files
 
 
@@ -91,6 +92,10 @@ class ProcessSettings(DatabaseSettings):
         Whether to wait, for `wait_seconds` too, for files that the settings name and that another writes.
     drain_seconds : float
         How long, once told to end, to wait for answers that others still owe.
+    tls_ca_file : Path or None
+        Certificates of the authorities that are trusted, PEM; None: links and REST are in clear.
+    tls_certificate_file, tls_key_file : Path or None
+        The process's own certificate chain and key, PEM: needed where it listens, and where it is a member.
     pcap : Path or None
         File to which what crosses the links is written.
     pcap_links : str
@@ -103,6 +108,9 @@ class ProcessSettings(DatabaseSettings):
     storage_key_file: Path
     wait_for_files: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 3.0
+    tls_ca_file: Path | None = None
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
     pcap: Path | None = None
     pcap_links: Annotated[str, Field(pattern="^(all|accepted)$")] = "all"
 
@@ -193,6 +201,27 @@ def open_module(storage_key_file: Path) -> SecurityModule:
         return SecurityModule(key, SystemRandom())
     except (ValueError, SecurityModuleError) as error:
         raise ConfigurationError(f"{storage_key_file} does not hold a storage key: 32, 48 or 64 hex digits") from error
+
+
+def open_tls(settings: ProcessSettings) -> Tls | None:
+    """The TLS of a process; None where it has none.
+
+    Raises
+    ------
+    ConfigurationError
+        The settings or the files do not make it.
+    """
+    ca, certificate, key = settings.tls_ca_file, settings.tls_certificate_file, settings.tls_key_file
+    if (certificate is None) != (key is None):
+        raise ConfigurationError("tls_certificate_file and tls_key_file: give both or none")
+    if ca is None:
+        if certificate is not None:
+            raise ConfigurationError("tls_ca_file: it must be given with tls_certificate_file")
+        return None
+    try:
+        return Tls(ca, certificate, key)
+    except TlsError as error:
+        raise ConfigurationError(f"TLS: {error}") from error
 
 
 def database_url(settings: DatabaseSettings) -> str:

@@ -44,9 +44,9 @@ def serve(path: Path) -> int:
         rows=TABLES,
         observation=OBSERVATION,
         history=HISTORY,
-        listen=[Listening("member", Address.parse(settings.member_link), MEMBER_FRAMING)],
+        listen=[Listening("member", Address.parse(settings.member_link), MEMBER_FRAMING, members=True)],
         dial=[
-            Dialled(f"issuer:{member}", Address.parse(address), MEMBER_FRAMING)
+            Dialled(f"issuer:{member}", Address.parse(address), MEMBER_FRAMING, member)
             for member, address in settings.dial.items()
         ],
         routes=[routes, service_routes],

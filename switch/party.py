@@ -14,6 +14,7 @@ from network.iso8583 import INTERBANK, DecodeError, InterbankHeader, Message
 from network.keys import SecurityModule
 from network.party import LinkName, Standing, TimerKey, Turn
 from network.store import Store, UnitOfWork
+from network.tls import authenticated_member
 from switch import commands, refusal
 from switch.administrative import Administration, identity_of
 from switch.advice import ADVICE_TIMER, StoreAndForward, identity
@@ -184,6 +185,9 @@ class Switch:
                 self._drop("no header")
                 continue
             sender = header.source
+            if authenticated_member(link) not in (None, sender):
+                self._impostor(turn, link, header, body)
+                continue
             if sender not in self.links.sessions and not self._may_send(turn, link, header, body):
                 continue
             raw = header.raw
@@ -280,6 +284,12 @@ class Switch:
             self._drop("undecodable")
         else:
             refusal.send_back(turn, link, header, body, refusal.REJECT_FORMAT)
+
+    def _impostor(self, turn: Turn, link: LinkName, header: InterbankHeader, body: bytes) -> None:
+        """A member speaks over its own link as if it were another: nothing that it says is looked at."""
+        self._drop("not from whom the link's certificate names")
+        if header.reject_code == _NO_REJECT:
+            refusal.send_back(turn, link, header, body, refusal.REJECT_SENDER)
 
     def _may_send(self, turn: Turn, link: LinkName, header: InterbankHeader, body: bytes) -> bool:
         """Whether a sender that is not signed on is a member at all; if not the message goes back."""

@@ -44,6 +44,7 @@ from network.service import (
     open_capture,
     open_module,
     open_store,
+    open_tls,
     read_secret,
 )
 from network.store import Store, StoreError
@@ -109,6 +110,8 @@ class PhoneLinks:
     ) -> None:
         self._runtime = runtime
         self._acquirer = Address.parse(settings.acquirer)
+        tls = open_tls(settings)
+        self._tls = None if tls is None else tls.dials_anyone()
         self._screen = screen
         self._reader = None if reader is None else ReaderEndpoint(reader, settings.party.tap_timeout)
         self._camera = PictureFile(settings.camera, settings.camera_seconds)
@@ -128,7 +131,7 @@ class PhoneLinks:
             self._connect(terminal_id)
             if device_id is not None and self._monitoring is not None and terminal_id not in self._monitored:
                 self._monitored.add(terminal_id)
-                self._runtime.dial(f"monitor:{terminal_id}", *self._monitoring, MONITORING_FRAMING)
+                self._runtime.dial(f"monitor:{terminal_id}", *self._monitoring, MONITORING_FRAMING, self._tls)
 
     def close(self) -> None:
         """Let go of reader and camera."""
@@ -150,7 +153,7 @@ class PhoneLinks:
         )
         runtime.attach(f"display:{terminal_id}", screen.display)
         runtime.attach(f"camera:{terminal_id}", self._camera)
-        runtime.dial(f"acquirer:{terminal_id}", *self._acquirer, TERMINAL_FRAMING)
+        runtime.dial(f"acquirer:{terminal_id}", *self._acquirer, TERMINAL_FRAMING, self._tls)
 
 
 def serve(path: Path) -> int:
