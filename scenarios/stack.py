@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import sqlalchemy as sa
 
 from network.live import real_now
+from network.migrating import migrate
 from network.service import ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError
 from scenarios import databases, demo
@@ -86,7 +87,7 @@ def make_keys(root: Path) -> None:
 
 
 def make_databases(root: Path, server: str) -> None:
-    """The second job: a database for each party, which its own user alone may enter, with this version's tables.
+    """The second job: a database for each party, which its own user alone may enter, migrated to this version's tables.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def make_databases(root: Path, server: str) -> None:
         url = _url(server, SUPERUSER, password, SUPERUSER)
         for party, name in services_of(ISSUER_COUNT).items():
             databases.create_owned(url, name, read_secret(root / CONTAINERS[party] / "database.password"))
-            Store(_own_url(root, server, party), demo.ROWS[party]).close()
+            migrate(_own_url(root, server, party), demo.ROWS[party], demo.HISTORIES[party])
 
     _told(root, make)
 
@@ -135,7 +136,8 @@ def _seed(root: Path, server: str) -> None:
     stores: dict[str, Store] = {}
     try:
         for party in folders:
-            stores[party] = Store(_own_url(root, server, party), demo.ROWS[party])
+            revision = demo.HISTORIES[party].head
+            stores[party] = Store(_own_url(root, server, party), demo.ROWS[party], create=False, revision=revision)
             databases.empty(stores[party])
         data = demo.seed(
             modules,
@@ -180,6 +182,7 @@ def _write_settings(root: Path, server: str) -> None:
             "storage_key_file": str(SETTINGS / "storage.key"),
             "operator_token_file": str(SETTINGS / "operator.token"),
             "wait_for_files": True,
+            "migrate": False,
         }
         if party == PARTY_OF_DEVICE:
             own["wallet"] = str(SETTINGS / "wallet.json")
