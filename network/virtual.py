@@ -17,6 +17,7 @@ import simpy
 
 from network.deadlines import Deadlines
 from network.durations import Durations
+from network.host import Host
 from network.party import (
     TURN_LIMIT,
     Command,
@@ -34,6 +35,8 @@ from network.party import (
     take_turn,
 )
 from network.store import Store, UnitOfWork
+from network.turn_cost import Charge, MeasuredCost
+from network.turn_profile import kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,25 @@ class VirtualNetwork:
         """The simulated instant."""
         return self.epoch + round(self.env.now * 1_000_000)
 
-    def add(self, make: Callable[[], Party], store: Store, cost: TurnCost | None = None) -> Node:
-        """Put a party into the network. `make` makes it, again after a crash."""
-        node = Node(self, make, store, cost or TurnCost())
+    def add(
+        self,
+        make: Callable[[], Party],
+        store: Store,
+        cost: TurnCost | MeasuredCost | None = None,
+        host: Host | None = None,
+    ) -> Node:
+        """Put a party into the network.
+
+        Parameters
+        ----------
+        make
+            Makes it, again after a crash.
+        cost
+            What its turns take.
+        host : Host or None
+            The machine that it shares with others, where its costs are measured ones; else it has one for itself.
+        """
+        node = Node(self, make, store, cost or TurnCost(), host)
         self.nodes[node.party.name] = node
         return node
 
@@ -151,13 +170,21 @@ class VirtualNetwork:
 class Node:
     """A party in the virtual network: its queue, its clock of turns, its links."""
 
-    def __init__(self, network: VirtualNetwork, make: Callable[[], Party], store: Store, cost: TurnCost) -> None:
+    def __init__(
+        self,
+        network: VirtualNetwork,
+        make: Callable[[], Party],
+        store: Store,
+        cost: TurnCost | MeasuredCost,
+        host: Host | None = None,
+    ) -> None:
         self.network = network
         self.env = network.env
         self.make = make
         self.party = make()
         self.store = store
         self.cost = cost
+        self.host = host or Host(network.env, 1)
         self.links: dict[LinkName, _Link] = {}
         self.endpoints: dict[LinkName, Endpoint] = {}
         self.failures: deque[Failure] = deque(maxlen=100)
@@ -167,6 +194,8 @@ class Node:
         self.events = 0
         self.is_running = False
         self._random = Random(f"{self.party.name}/{network.seed}")  # noqa: S311
+        self._chance = Random(f"{self.party.name}/cost/{network.seed}")  # noqa: S311
+        self._last_end = 0.0
         self._unit: UnitOfWork = store.unit_of_work()
         self._work = Work([], [], [], [])
         self._arrivals: list[float] = []
@@ -254,6 +283,9 @@ class Node:
         """Begin a turn when there is something to do and the last one is over."""
         if self._busy or not self.is_running:
             return
+        if isinstance(self.cost, MeasuredCost):
+            self._next_measured(self.cost)
+            return
         now = self.network.now
         work = self._work.take(TURN_LIMIT)
         work.due = self._deadlines.pop_due(now, TURN_LIMIT)
@@ -261,7 +293,59 @@ class Node:
             self._sleep(now)
             return
         self._busy = True
+        arrivals, committed = self._arrived(), self._decide(now, work)
+        duration = (self.cost.turn + self.cost.event * len(work)) / 1_000_000
+        life = self._life
+        # what was committed leaves when the turn is over; a crash in between loses it, as it would live
+        self.env.timeout(duration).callbacks.append(lambda _: self._finish(committed, arrivals, life))
+
+    def _next_measured(self, cost: MeasuredCost) -> None:
+        """As `_next`, where the turn's time is a measured one: what arrives before a processor is free is in it."""
+        now = self.network.now
+        due = self._deadlines.next()
+        if not len(self._work) and (due is None or due > now):
+            self._sleep(now)
+            return
+        self._busy = True
+        life = self._life
+        arrivals: list[float] = []
+        committed: list[Turn] = []
+        charge = Charge(0.0, 0.0, 0.0)
+
+        def begin() -> float:
+            nonlocal arrivals, committed, charge
+            if life != self._life:
+                return 0.0
+            now = self.network.now
+            work = self._work.take(TURN_LIMIT)
+            work.due = self._deadlines.pop_due(now, TURN_LIMIT)
+            idle = (self.env.now - self._last_end) * 1_000_000
+            commits = self._unit.commits
+            arrivals, committed = self._arrived(), self._decide(now, work)
+            charge = cost.charge(kinds_of(work), self._unit.commits != commits, idle, self._chance)
+            # who does not wait for the disk sends without giving the processor back
+            return (charge.computing + (0.0 if charge.waiting else charge.sending)) / 1_000_000
+
+        def decided() -> None:
+            if charge.waiting:
+                self.env.timeout(charge.waiting / 1_000_000).callbacks.append(
+                    lambda _: self.host.compute(lambda: charge.sending / 1_000_000, end)
+                )
+            else:
+                end()
+
+        def end() -> None:
+            self._last_end = self.env.now
+            self._finish(committed, arrivals, life)
+
+        self.host.compute(begin, decided)
+
+    def _arrived(self) -> list[float]:
         arrivals, self._arrivals = self._arrivals[:TURN_LIMIT], self._arrivals[TURN_LIMIT:]
+        return arrivals
+
+    def _decide(self, now: Instant, work: Work) -> list[Turn]:
+        """Take the turn."""
         self.turns += 1
         self.events += len(work)
         committed: list[Turn] = []
@@ -269,10 +353,7 @@ class Node:
         self._deadlines.set_again(failures, now)
         self.failures.extend(failures)
         self.failure_count += len(failures)
-        duration = (self.cost.turn + self.cost.event * len(work)) / 1_000_000
-        life = self._life
-        # what was committed leaves when the turn is over; a crash in between loses it, as it would live
-        self.env.timeout(duration).callbacks.append(lambda _: self._finish(committed, arrivals, life))
+        return committed
 
     def _finish(self, committed: list[Turn], arrivals: list[float], life: int) -> None:
         if life != self._life:

@@ -18,7 +18,7 @@ import typer
 
 from network.ledger import Money
 from network.service import PCAP_VARIABLE, ConfigurationError
-from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack
+from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack, twin
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 
 app = typer.Typer(
@@ -407,6 +407,7 @@ proxy.register(app)
 stack.register(app)
 host.register(app)
 reports.register(app)
+twin.register(app)
 
 
 def main() -> NoReturn:

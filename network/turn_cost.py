@@ -1,0 +1,108 @@
+"""What a turn takes, as it was measured: computing by number and kind of events, waiting for the disk, and chance.
+
+A turn's computing is a fixed part, a part for writing, and a part for each event by its kind; it is dearer after the
+party has been idle, since caches and processor have gone cold. What the figures leave unexplained is drawn from the
+distribution of what was measured, and so is the time that a commit waits for the disk: their tails are what p99 is
+made of. `scenarios.twin` measures and stores it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, NamedTuple
+
+PROBABILITIES: Final = (*(number / 50 for number in range(50)), 0.99, 0.995, 0.998, 0.999, 0.9995, 1.0)
+"""Where a distribution is kept: every fiftieth, closer at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """A distribution by its values at `PROBABILITIES`, straight lines between them."""
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, sample: Sequence[float]) -> Quantiles:
+        """The distribution of a sample, which has at least one value."""
+        ordered = sorted(sample)
+        last = len(ordered) - 1
+        return cls(tuple(float(ordered[round(p * last)]) for p in PROBABILITIES))
+
+    def at(self, probability: float) -> float:
+        """The value that is not exceeded with this probability, 0 to 1."""
+        place = min(bisect_right(PROBABILITIES, probability), len(PROBABILITIES) - 1)
+        low, high = PROBABILITIES[place - 1], PROBABILITIES[place]
+        below, above = self.values[place - 1], self.values[place]
+        return below + (above - below) * (probability - low) / (high - low)
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        steps = zip(PROBABILITIES, PROBABILITIES[1:], self.values, self.values[1:], strict=False)
+        return sum((high - low) * (below + above) / 2 for low, high, below, above in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Microseconds of computing: `turn` for each turn, `write` for each that writes, and for each event by kind.
+
+    An event of a kind that was not measured costs `other`.
+    """
+
+    turn: float
+    write: float = 0.0
+    events: Mapping[str, float] = field(default_factory=dict)
+    other: float = 0.0
+
+    def of(self, kinds: Mapping[str, int], wrote: bool) -> float:
+        """What a turn with these events costs."""
+        events, other = self.events, self.other
+        total = self.turn + (self.write if wrote else 0.0)
+        for kind, count in kinds.items():
+            total += events.get(kind, other) * count
+        return total
+
+
+class Charge(NamedTuple):
+    """What a turn takes, in microseconds: computing until its commit, waiting for the disk, computing what it sends."""
+
+    computing: float
+    waiting: float
+    sending: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCost:
+    """What the turns of a party take.
+
+    Attributes
+    ----------
+    outside, deciding, sending : Linear
+        Computing: around the turn (sockets, the event loop), in it until its commit, and of what it sends.
+    waiting : Quantiles
+        Microseconds for which a turn that writes waits for the disk.
+    chance : tuple of (float, Quantiles)
+        By how long the party has been idle (microseconds; each entry from there to the next, the first from zero):
+        what the computing is multiplied by.
+    """
+
+    outside: Linear
+    deciding: Linear
+    sending: Linear
+    waiting: Quantiles
+    chance: tuple[tuple[float, Quantiles], ...]
+
+    def charge(self, kinds: Mapping[str, int], wrote: bool, idle: float, random: Random) -> Charge:
+        """What a turn takes after `idle` microseconds without one."""
+        drawn = self.chance[0][1]
+        for since, one in self.chance:
+            if since > idle:
+                break
+            drawn = one
+        factor = drawn.at(random.random())
+        waiting = self.waiting.at(random.random()) if wrote else 0.0
+        computing = self.outside.of(kinds, wrote) + self.deciding.of(kinds, wrote)
+        return Charge(factor * computing, waiting, factor * self.sending.of(kinds, wrote))
