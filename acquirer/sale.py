@@ -48,6 +48,7 @@ from network.iso8583.message import Value
 from network.keys import PinBlockError, PinFormat, PinTranslationError
 from network.party import Turn
 from network.store import UnitOfWork
+from network.tracing import ADDITIONAL, attributes_of, context_in, with_context
 
 TIMER: Final = "switch-answer"
 
@@ -231,11 +232,24 @@ class Sales:
             row.answered_at = turn.now
             self._answer(turn, row, terminal, card)
             return
+        if turn.tracing is not None:
+            additional = self._follow(turn, row, fields, additional)
         header = context.switch.header
         acquirer_id = context.acquirer_id
         message = interbank_request(row, fields, card, request.merchant, acquirer_id, pin_block, header, additional)
         context.switch.send(turn, message)
         turn.timer((TIMER, row.reference), turn.now + context.switch_timeout)
+
+    @staticmethod
+    def _follow(turn: Turn, row: Transaction, fields: dict[int, Value], additional: str | None) -> str | None:
+        """DE59 for the switch with this party's part of the trace, where the payment is followed."""
+        if turn.tracing is None:
+            return additional
+        attributes = {**attributes_of(fields, "0200"), "fourparty.rrn": row.rrn}
+        parent = context_in(fields.get(ADDITIONAL))
+        context = turn.tracing.begin(turn, row.reference, "0200 at the acquirer", parent, attributes)
+        element = with_context(additional, context)
+        return element if isinstance(element, str) else additional
 
     def _pin(
         self, turn: Turn, fields: dict[int, Value], pan: str, terminal: Terminal
@@ -330,6 +344,8 @@ class Sales:
         """
         code = NOT_FOUND if row.status == REVERSED or row.response_code is None else row.response_code
         fields = terminal_answer(row, card, code)
+        if turn.tracing is not None:
+            turn.tracing.end(turn, row.reference, code)
         self._context.terminals.answer(turn, row.link, row.header, terminal, "0210", fields)
 
     def _refuse(self, turn: Turn, moment: Moment, request: TerminalRequest, code: str) -> None:

@@ -13,6 +13,7 @@ from network.iso8583.message import Value
 from network.keys import SecurityModule
 from network.member import NO_MAC
 from network.party import LinkName, Turn
+from network.tracing import ADDITIONAL, attributes_of, context_in
 
 HEADER_LENGTH: Final = 11
 """TPDU and head; the MAC covers what follows them."""
@@ -127,6 +128,9 @@ class TerminalLink:
         mti = response_mti(message.mti)
         if mti is None:
             return
+        if turn.tracing is not None and message.mti == "0200":
+            told = attributes_of(message.fields, message.mti)
+            turn.tracing.brief(turn, "0200 at the acquirer", context_in(message.fields.get(ADDITIONAL)), told, code)
         fields: dict[int, Value] = {n: message.fields[n] for n in _ECHOED if n in message.fields}
         fields[12] = moment.time
         fields[13] = moment.date

@@ -32,7 +32,9 @@ from network.ledger import LedgerAccount
 from network.member import MemberSession, ZoneKeys, mac_is_valid
 from network.party import SECOND, Command, CommandError, Json, LinkName, Standing, Turn
 from network.store import Key, Store, UnitOfWork
+from network.tracing import ADDITIONAL, attributes_of, context_in
 
+_REVERSAL: Final = "0420"
 _MANAGEMENT: Final = frozenset({"0800", "0810", "0820", "0830"})
 
 
@@ -166,7 +168,7 @@ class Issuer:
                 self.dropped["undecodable"] += 1
                 continue
             if self._is_financial(turn, link, message, zone):
-                read = read_reversal if message.mti == "0420" else read_request
+                read = read_reversal if message.mti == _REVERSAL else read_request
                 accepted.append(_Financial(link, message, read(message, calendar, card_index)))
         if accepted and zone is not None and zone.mac_key is not None:
             self._load(turn, accepted)
@@ -176,6 +178,17 @@ class Issuer:
             mac_key = self._module.load(zone.mac_key)
             for one in accepted:
                 turn.send(one.link, self._decide(turn, one, calendar, zone, settlement, mac_key))
+                if turn.tracing is not None and one.message.mti != _REVERSAL:
+                    self._tell(turn, one.message)
+
+    @staticmethod
+    def _tell(turn: Turn, message: Message) -> None:
+        """Tell who follows payments of the request that was answered last."""
+        if turn.tracing is not None:
+            _, code = turn.counted_answers[-1]
+            fields, mti = message.fields, message.mti
+            parent = context_in(fields.get(ADDITIONAL))
+            turn.tracing.brief(turn, f"{mti} at the issuer", parent, attributes_of(fields, mti), code)
 
     def _is_financial(self, turn: Turn, link: LinkName, message: Message, zone: ZoneKeys | None) -> bool:
         """Deal with whatever is no financial message from the switch with a right MAC; True where it is one."""

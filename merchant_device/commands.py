@@ -18,6 +18,7 @@ from merchant_device.receipts import REFUSED, ManagementResult, refused_receipt
 from merchant_device.tables import SIGNED_ON, Phone
 from merchant_device.terminal import TAP_ONLY, Kind, Phase, Terminal
 from network.party import Command, CommandError, Json, Turn
+from network.tracing import Attributes
 
 KINDS: Final[Mapping[str, Kind]] = {
     "sale": Kind.SALE,
@@ -74,6 +75,9 @@ class Commands:
             turn.answer(command.ticket, self._refusal(phone, kind, amount, "the phone is not signed on"))
         else:
             terminal.begin(kind, command.ticket, amount, ways)
+            if turn.tracing is not None and kind in PAYMENTS:
+                asked_for: Attributes = {"fourparty.terminal": terminal.terminal_id, "fourparty.amount_fen": amount}
+                terminal.trace = turn.tracing.begin(turn, terminal.terminal_id, f"{kind} at the phone", None, asked_for)
 
     def _offered(self, asked: Json) -> tuple[str, ...] | None:
         """The ways of paying that a sale is to offer, in that order; None where the argument is wrong."""

@@ -76,6 +76,9 @@ class Endings:
         if terminal.shows:
             display.clear(turn, terminal)
         turn.answer(terminal.ticket, receipt.as_json())
+        if turn.tracing is not None:
+            ended = {"fourparty.outcome": outcome, "fourparty.stan": terminal.stan, "fourparty.rrn": rrn or ""}
+            turn.tracing.end(turn, terminal.terminal_id, response_code, ended)
         terminal.end()
 
 

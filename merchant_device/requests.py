@@ -20,6 +20,7 @@ from merchant_device.tables import OFFLINE, PAYER_CODE, PENDING, Phone, Sale, sa
 from merchant_device.terminal import CodeRequest, Kind, Terminal
 from network.iso8583 import Message, TerminalHeader, mask_pan
 from network.party import Turn
+from network.tracing import ADDITIONAL, with_context
 
 
 class Requests:
@@ -59,6 +60,7 @@ class Requests:
             settings.pin_maximum,
             None if device is None else device_element(device, phone.place, settings.app_version),
         )
+        _put_trace(message, terminal)
         if not is_sale:
             return message, None
         mode = ENTRY_WITHOUT_PIN if pin_block is None else ENTRY_WITH_PIN
@@ -82,6 +84,7 @@ class Requests:
             settings.pin_maximum,
             device_objects(phone, settings.app_version),
         )
+        _put_trace(message, terminal)
         row = Sale(
             reference=sale_reference(turn.now, phone.terminal_id, terminal.batch, terminal.stan),
             terminal_id=phone.terminal_id,
@@ -136,3 +139,12 @@ class Requests:
             status=status,
             way=way_of(terminal, card),
         )
+
+
+def _put_trace(message: Message, terminal: Terminal) -> None:
+    """Let the request say which trace it belongs to, where the payment is followed."""
+    if terminal.trace is None:
+        return
+    additional = with_context(message.fields.get(ADDITIONAL), terminal.trace)
+    if additional is not None:
+        message.fields[ADDITIONAL] = additional

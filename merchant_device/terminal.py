@@ -234,6 +234,7 @@ _SAVED: Final = (
     "is_up",
     "was_up",
     "exchange",
+    "trace",
     "reversals",
     "reversal_at",
     "uploads",
@@ -364,6 +365,7 @@ class Terminal:
         self.again: Again | None = None
         self.torn: TornTap | None = None
         self.refused: Refused | None = None
+        self.trace: str | None = None
         self.shows = False
         self.order: ShownOrder | None = None
         self.download: Download | None = None
@@ -390,6 +392,7 @@ class Terminal:
         self.phase = Phase.IDLE
         self.forget()
         self.refused = None
+        self.trace = None
 
     def forget(self) -> None:
         """Forget card and PIN entry of the request before: the command may go on with another."""

@@ -42,6 +42,7 @@ from network.party import (
 )
 from network.store import Store, StoreError
 from network.tls import LinkTls
+from network.tracing import Tracing
 from network.turn_profile import TurnProfile, TurnSample
 
 QUEUE_LIMIT: Final = 20_000
@@ -101,6 +102,8 @@ class LiveRuntime:
         next one.
     capture : Capture or None
         Records what crosses its links.
+    tracing : Tracing or None
+        Takes what the party says of its part in payments.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class LiveRuntime:
         now: Callable[[], Instant] = real_now,
         failed: Callable[[Exception], None] | None = None,
         capture: Capture | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.party = party
         self.store = store
@@ -124,6 +128,7 @@ class LiveRuntime:
         self.profile: TurnProfile | None = None
         self.draining = False
         self._now = now
+        self._tracing = tracing
         self._random = random
         self._failed = failed
         self._unit = store.unit_of_work()
@@ -349,7 +354,7 @@ class LiveRuntime:
             self.profile.begin(work)
         began = time.perf_counter_ns()
         try:
-            failures = take_turn(self.party, now, self._random, self._unit, work, self._deliver)
+            failures = take_turn(self.party, now, self._random, self._unit, work, self._deliver, self._tracing)
         except StoreError as error:
             self._stopping = self._connections.closing = True
             log.error("store failed", party=self.party.name, reason=str(error))
@@ -421,6 +426,8 @@ class LiveRuntime:
             answered = self._waiting.pop(ticket, None)
             if answered is not None:
                 self._call(answered, result)
+        if turn.parts and self._tracing is not None:
+            self._call(self._tracing.committed, turn, self._now())
 
     def _answer_from(self, link: LinkName) -> Callable[[bytes], None]:
         def answer(body: bytes) -> None:

@@ -119,7 +119,7 @@ class _PartyCollector(Collector):
             yield from self._stored(rows)
 
     def _build(self) -> tuple[str, ...]:
-        return self._party, _version(), platform.python_version()
+        return self._party, own_version(), platform.python_version()
 
     # what the runtime counts
 
@@ -329,7 +329,8 @@ def _histogram(
     return family
 
 
-def _version() -> str:
+def own_version() -> str:
+    """The version of fourparty that runs."""
     try:
         return version("fourparty")
     except PackageNotFoundError:  # run from its folder without being installed

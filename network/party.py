@@ -18,11 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
-from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import TypeAliasType
 
 from network.store import Store, StoreError, UnitOfWork
+
+if TYPE_CHECKING:
+    from network.tracing import Beginning, Ending, Tracing
 
 Instant: TypeAlias = int
 """A point in time: microseconds since 1970-01-01T00:00:00Z."""
@@ -136,6 +139,10 @@ class Turn:
     counted_answers, counted_waits
         What the party counts, for who watches it: taken over after the commit, or dropped by a runtime that counts
         nothing.
+    tracing : Tracing or None
+        By which the party says what part it has in which payment; None where nobody follows payments.
+    parts
+        What it has said.
     """
 
     __slots__ = (
@@ -148,13 +155,17 @@ class Turn:
         "inbox",
         "link_changes",
         "now",
+        "parts",
         "random",
         "sent",
         "store",
         "timers",
+        "tracing",
     )
 
-    def __init__(self, now: Instant, random: Random, store: UnitOfWork, work: Work) -> None:
+    def __init__(
+        self, now: Instant, random: Random, store: UnitOfWork, work: Work, tracing: Tracing | None = None
+    ) -> None:
         self.now = now
         self.random = random
         self.store = store
@@ -167,6 +178,8 @@ class Turn:
         self.answers: list[tuple[int, Json | CommandError]] = []
         self.counted_answers: list[tuple[str, str]] = []
         self.counted_waits: list[tuple[str, int]] = []
+        self.tracing = tracing
+        self.parts: list[Beginning | Ending] = []
         self._local: datetime | None = None
 
     @property
@@ -273,6 +286,7 @@ def take_turn(
     store: UnitOfWork,
     work: Work,
     deliver: Callable[[Turn], None],
+    tracing: Tracing | None = None,
 ) -> list[Failure]:
     """Let `party` decide `work`, commit, and only then `deliver` what the turn wants to happen.
 
@@ -289,7 +303,7 @@ def take_turn(
     network.store.StoreError
         The store itself fails. What was delivered stands; of the rest nothing was committed.
     """
-    turn = Turn(now, random, store, work)
+    turn = Turn(now, random, store, work, tracing)
     try:
         party.turn(turn)
         store.commit()
@@ -309,5 +323,5 @@ def take_turn(
         return []
     failures: list[Failure] = []
     for single in work.one_by_one():
-        failures += take_turn(party, now, random, store, single, deliver)
+        failures += take_turn(party, now, random, store, single, deliver, tracing)
     return failures

@@ -12,10 +12,11 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -43,6 +44,8 @@ from network.settings import (
 )
 from network.store import Row, SchemaError, Store, StoreError, StoreUnavailable
 from network.tls import LinkTls, Tls
+from network.trace_export import TraceError, open_tracing
+from network.tracing import Tracing
 from network.waiting import wait_for
 
 __all__ = [
@@ -59,6 +62,7 @@ __all__ = [
     "database_url",
     "end_with_parent",
     "ends_at_once",
+    "followed",
     "load_settings",
     "main",
     "open_capture",
@@ -228,6 +232,29 @@ class _OneLine(logging.Handler):
         )
 
 
+@contextmanager
+def followed(settings: ProcessSettings, process: str) -> Iterator[Tracing | None]:
+    """Tracing of what `process` does, as the settings ask for it; what has not left at the end is given a moment.
+
+    Raises
+    ------
+    ConfigurationError
+        The endpoint is no address, or OpenTelemetry is not installed.
+    """
+    try:
+        opened = open_tracing(process, settings.traces_endpoint, settings.traces_sample)
+    except TraceError as error:
+        raise ConfigurationError(str(error)) from error
+    if opened is None:
+        yield None
+        return
+    tracing, exporter = opened
+    try:
+        yield tracing
+    finally:
+        exporter.close()
+
+
 def bind(address: Address) -> socket.socket:
     """A listening socket.
 
@@ -294,15 +321,24 @@ def run(
         allow_many_connections()
         capture = open_capture(settings, party.name)
         watched = observation or Observation()
-        return run_loop(
-            _serve(
-                party, store, module, settings, token, tls, listening, listen, dial, routes, watched, prepare, capture
+        with followed(settings, party.name) as tracing:
+            live = _Live(capture, tracing)
+            return run_loop(
+                _serve(
+                    party, store, module, settings, token, tls, listening, listen, dial, routes, watched, prepare, live
+                )
             )
-        )
     finally:
         store.close()
         if capture is not None:
             capture.close()
+
+
+class _Live(NamedTuple):
+    """What watches the runtime."""
+
+    capture: Capture | None
+    tracing: Tracing | None
 
 
 async def _serve(
@@ -318,7 +354,7 @@ async def _serve(
     routes: Sequence[Routes],
     observation: Observation,
     prepare: Callable[[LiveRuntime], None] | None,
-    capture: Capture | None,
+    live: _Live,
 ) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -329,7 +365,9 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
-    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3), capture=capture)
+    runtime = LiveRuntime(
+        party, store, random=SystemRandom(), failed=lambda _: end(3), capture=live.capture, tracing=live.tracing
+    )
     if prepare is not None:
         prepare(runtime)
     try:

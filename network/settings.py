@@ -96,6 +96,10 @@ class ProcessSettings(DatabaseSettings):
         Certificates of the authorities that are trusted, PEM; None: links and REST are in clear.
     tls_certificate_file, tls_key_file : Path or None
         The process's own certificate chain and key, PEM: needed where it listens, and where it is a member.
+    traces_endpoint : str or None
+        Where an OpenTelemetry collector takes traces (OTLP over HTTP), such as ``http://127.0.0.1:4318``.
+    traces_sample : float
+        Share of payments that are followed, 0 to 1.
     pcap : Path or None
         File to which what crosses the links is written.
     pcap_links : str
@@ -111,6 +115,8 @@ class ProcessSettings(DatabaseSettings):
     tls_ca_file: Path | None = None
     tls_certificate_file: Path | None = None
     tls_key_file: Path | None = None
+    traces_endpoint: str | None = None
+    traces_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     pcap: Path | None = None
     pcap_links: Annotated[str, Field(pattern="^(all|accepted)$")] = "all"
 

@@ -18,6 +18,7 @@ from network.ledger import LedgerAccount, Money, post
 from network.member import ZoneKeys
 from network.party import SECOND, LinkName, Turn
 from network.store import UnitOfWork
+from network.tracing import ADDITIONAL, TAG, attributes_of, context_in, with_context
 from switch import refusal
 from switch.card_data import Card, CardData, pan_of
 from switch.configuration import Configuration
@@ -214,6 +215,7 @@ class Requests:
         transaction.chip_reply = chip_reply if isinstance(chip_reply, bytes) else None
         transaction.answered_at = turn.now
         transaction.status = APPROVED if code == "00" else DECLINED
+        self._over(turn, transaction, code)
         turn.timer((ANSWER_TIMER, transaction.reference), None)
         if code == "00":
             self._post(turn, transaction)
@@ -244,6 +246,7 @@ class Requests:
         transaction.answered_at = turn.now
         self._reversals.advise_own(turn, clock, transaction, reason)
         turn.count_answer("0210", code)
+        self._over(turn, transaction, code)
         self._links.send(turn, transaction.acquirer, self._rebuilt(turn.store, transaction, code))
 
     def _reachable(self, store: UnitOfWork, issuer: str, is_offline: bool) -> tuple[Session | None, ZoneKeys | None]:
@@ -287,10 +290,23 @@ class Requests:
         message.header = session.header
         if objects or resolved.token_index is not None:
             self._presented.for_issuer(message, resolved.card, resolved.chip, objects)
+        if turn.tracing is not None:
+            attributes = attributes_of(message.fields, message.mti)
+            name = f"{message.mti} at the switch"
+            context = turn.tracing.begin(turn, transaction.reference, name, objects.get(TAG), attributes)
+            additional = with_context(message.fields.get(ADDITIONAL), context)
+            if additional is not None:
+                message.fields[ADDITIONAL] = additional
         if resolved.token_index is not None:
             mac_input = interbank_mac_input(message)
         # of a card that shows its own number nothing that the MAC covers was changed
         turn.send(session.link, self._zones.seal(issuer_zone, message, mac_input))
+
+    @staticmethod
+    def _over(turn: Turn, transaction: Transaction, code: str) -> None:
+        """Tell who follows payments how this one was answered."""
+        if turn.tracing is not None:
+            turn.tracing.end(turn, transaction.reference, code)
 
     def _pass_on_again(
         self,
@@ -402,6 +418,10 @@ class Requests:
         issuer: str | None = None,
         assessment: Assessment | None = None,
     ) -> None:
+        if turn.tracing is not None:
+            fields, mti = message.fields, message.mti
+            parent = context_in(fields.get(ADDITIONAL))
+            turn.tracing.brief(turn, f"{mti} at the switch", parent, attributes_of(fields, mti), code)
         reply = refusal.reply(message, code, self._switch_id, clock.settlement_date)
         if issuer is not None:
             reply[100] = issuer

@@ -40,6 +40,7 @@ from network.service import (
     configure_logging,
     end_with_parent,
     ends_at_once,
+    followed,
     load_settings,
     open_capture,
     open_module,
@@ -48,6 +49,7 @@ from network.service import (
     read_secret,
 )
 from network.store import Store, StoreError
+from network.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -188,7 +190,8 @@ def serve(path: Path) -> int:
     try:
         party = MerchantDevice(settings.party, module, all_rooms())
         capture = open_capture(settings, party.name)
-        return run_loop(_serve(settings, party, store, reader, address, token, capture))
+        with followed(settings, party.name) as tracing:
+            return run_loop(_serve(settings, party, store, reader, address, token, capture, tracing))
     finally:
         store.close()
         if capture is not None:
@@ -203,6 +206,7 @@ async def _serve(
     address: Address,
     token: str,
     capture: Capture | None,
+    tracing: Tracing | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -213,7 +217,9 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
-    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=lambda _: end(3), capture=capture)
+    runtime = LiveRuntime(
+        party, store, random=SystemRandom(), failed=lambda _: end(3), capture=capture, tracing=tracing
+    )
     screen = Screen()
     links = PhoneLinks(runtime, settings, screen, reader)
 
