@@ -7,6 +7,7 @@ fiftieth of one core. No label holds what comes from outside unless it is one of
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import threading
 import time
@@ -27,7 +28,7 @@ from network.iso8583.codes import RESPONSE_CODES
 from network.live import QUEUE_LIMIT, LiveRuntime, real_now
 from network.meter import OTHER, SERIES_LIMIT
 from network.observation import Backlog, Drops, Observation
-from network.party import SECOND, Party, Stationed
+from network.party import SECOND, Stationed
 from network.store import Store
 
 KEPT_SECONDS: Final = 5.0
@@ -86,8 +87,6 @@ class _Rows(NamedTuple):
     backlogs: list[tuple[Backlog, int, int | None]]
     """How many rows wait, and the earliest instant since when."""
     censuses: list[tuple[str, str, int]]
-    members: Mapping[str, bool]
-    """Whether each member is signed on, with keys."""
     books: ledger.Totals | None
 
 
@@ -111,6 +110,7 @@ class _PartyCollector(Collector):
         yield _gauge("build_info", "The version that runs.", ("party", "version", "python"), [(self._build(), 1)])
         yield from self._work()
         yield from self._links()
+        yield from self._sessions()
         rows = self._read()
         yield self._plain_gauge(
             "store_readable", "1 while the party's rows can be read, else 0.", int(rows is not None)
@@ -188,13 +188,18 @@ class _PartyCollector(Collector):
             named = {link: int(is_up) for link, is_up in dialled.items()}
             yield _gauge("dialled_link_up", "Whether a dialled link is up.", kind, self._of(named))
 
+    def _sessions(self) -> Iterator[Metric]:
+        party, store = self._runtime.party, self._runtime.store
+        if isinstance(party, Stationed):
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                # told as it is now, and not kept: the switch reads its few members for it, others nothing
+                ready = {peer: int(is_ready) for peer, is_ready in party.standing(store).members.items()}
+                what = "Whether the session with the other end of a member link is signed on, with keys."
+                yield _gauge("session_ready", what, ("party", "peer"), self._of(ready))
+
     # what stands in rows
 
     def _stored(self, rows: _Rows) -> Iterator[Metric]:
-        if rows.members:
-            ready = {peer: int(is_ready) for peer, is_ready in rows.members.items()}
-            what = "Whether the session with the other end of a member link is signed on, with keys."
-            yield _gauge("session_ready", what, ("party", "peer"), self._of(ready))
         kind = ("party", "kind")
         now = real_now()
         yield _gauge(
@@ -234,7 +239,7 @@ class _PartyCollector(Collector):
             began = time.monotonic()
             if began >= self._kept_until:
                 try:
-                    self._rows = _read_rows(self._runtime.party, self._runtime.store, self._observation)
+                    self._rows = _read_rows(self._runtime.store, self._observation)
                 except sa.exc.SQLAlchemyError:
                     self._rows = None
                 ended = time.monotonic()
@@ -255,7 +260,7 @@ class _PartyCollector(Collector):
         return _gauge(name, what, ("party",), [((self._party,), value)])
 
 
-def _read_rows(party: Party, store: Store, observation: Observation) -> _Rows:
+def _read_rows(store: Store, observation: Observation) -> _Rows:
     with store.read() as connection:
         backlogs = [(one, *_waiting(connection, store, one)) for one in observation.backlogs]
         censuses = []
@@ -263,9 +268,8 @@ def _read_rows(party: Party, store: Store, observation: Observation) -> _Rows:
             state = store.tables[census.row].c[census.state]
             found = connection.execute(sa.select(state, sa.func.count()).group_by(state).limit(SERIES_LIMIT))
             censuses += [(census.kind, str(value), int(count)) for value, count in found]
-    members = party.standing(store).members if isinstance(party, Stationed) else {}
     has_books = ledger.LedgerAccount in store.tables
-    return _Rows(backlogs, censuses, members, ledger.totals(store, TRANSFERS_LIMIT) if has_books else None)
+    return _Rows(backlogs, censuses, ledger.totals(store, TRANSFERS_LIMIT) if has_books else None)
 
 
 def _waiting(connection: sa.Connection, store: Store, backlog: Backlog) -> tuple[int, int | None]:
