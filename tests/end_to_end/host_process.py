@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -20,6 +21,12 @@ def until(condition: Callable[[], bool], what: str, seconds: float = SETTLE_SECO
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not in {seconds:.0f} s"
         time.sleep(0.02)
+
+
+def document_example(name: str) -> str:
+    """A file that docs/test_host.md shows."""
+    text = (PROJECT / "docs" / "test_host.md").read_text()
+    return str(re.findall(rf"```toml\n# {re.escape(name)}\n(.*?)```", text, re.DOTALL)[0])
 
 
 class HostProcess:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_process import HostProcess, until
+from host_process import HostProcess, document_example, until
 from running_network import PROJECT, command, environment
 
 from scenarios import embedded
@@ -170,6 +170,14 @@ def test_a_script_is_played_to_its_end_and_three_books_agree(standing: Standing)
     until(lambda: standing.paid() == (before[0] + PAID,) * 2, "switch and issuer agree with the host")
     taken_back = next(one for one in account["payments"] if one["payment"] == "taken back")
     assert (taken_back["code"], taken_back["reversal_code"]) == ("00", "00")
+
+
+def test_the_script_of_the_document_comes_as_it_says(standing: Standing) -> None:
+    before = standing.paid()
+    code, account = standing.play(document_example("payments.toml"))
+    assert (code, [one for one in account["payments"] if one["problems"]]) == (0, [])
+    assert account["paid"] == 1_250 + 2_000 + 20 * 10
+    until(lambda: standing.paid() == (before[0] + account["paid"],) * 2, "switch and issuer agree with the host")
 
 
 def test_what_is_not_as_expected_is_said_and_fails(standing: Standing) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from host_process import HostProcess, until
+from host_process import HostProcess, document_example, until
 from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal, Reply, Request
 from outside_rest import Rest
@@ -249,9 +249,10 @@ def test_rules_change_while_it_runs_and_wrong_ones_do_not(
     until(lambda: "line 1, rule 1 (nobody): when.amont: there is no such key" in hosted.host.said(), "it says why not")
     assert terminal.pay(hosted.cards[0], 1_000)[1].code == "05"
     hosted.agree(before)
-    headers = {"Authorization": f"Bearer {hosted.rest.token}", "Content-Type": "text/plain"}
-    httpx.put(f"{hosted.rest.base}/rules", content=RULES, headers=headers, trust_env=False).raise_for_status()
-    assert terminal.pay(hosted.cards[0], 1_000)[1].code == "00"
+    for rules, code in ((document_example("rules.toml"), "51"), (RULES, "00")):
+        headers = {"Authorization": f"Bearer {hosted.rest.token}", "Content-Type": "text/plain"}
+        httpx.put(f"{hosted.rest.base}/rules", content=rules, headers=headers, trust_env=False).raise_for_status()
+        assert terminal.pay(hosted.cards[0], 600_000 if code == "51" else 1_000)[1].code == code
     hosted.agree(before + 1_000)
 
 
