@@ -71,6 +71,34 @@ def issuer(
     raise typer.Exit(serve_issuer(place, rules, listening, Address.parse(dial) if dial is not None else None))
 
 
+@host_app.command(epilog="Example: fourparty host switch --rules rules.toml --network runs/network")
+def switch(
+    rules: RulesFile,
+    network: Network = None,
+    listen: Listen = None,
+    member_id: MemberId = "",
+    switch_id: SwitchId = "",
+    zone_key_file: ZoneKey = None,
+    api: Api = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Take the switch's place and answer an acquirer's requests by rules, until stopped: no issuer is needed.
+
+    Without --network, --id is the one member that may sign on.
+    """
+    from dataclasses import replace
+
+    from scenarios.host.serving import serve_switch, with_options
+
+    place = with_options(_place(network, "switch", member_id, switch_id, zone_key_file), api, token_file)
+    if not place.zones:
+        place = replace(place, zones={place.member_id: place.zone_key})
+    address = Address.parse(listen) if listen is not None else place.link
+    if address is None:
+        raise ConfigurationError("host: give --listen")
+    raise typer.Exit(serve_switch(place, rules, address))
+
+
 @host_app.command(epilog="Example: fourparty host acquirer --script payments.toml --network runs/network")
 def acquirer(
     script: Annotated[Path, typer.Option("--script", metavar="FILE", help="TOML file with the payments.")],

@@ -20,6 +20,9 @@ DONE: Final[LinkName] = "host-done"
 """The local link that is told when the script is over."""
 
 REVERSAL_TRIES: Final = 20
+UNDECIDED: Final = ("96", "A0", "77")
+"""What says nothing about an advice: it is sent again."""
+
 _MS: Final = SECOND // 1000
 _RETRY: Final = 2 * SECOND
 
@@ -201,9 +204,14 @@ class AcquirerHost:
         if message.mti == "0210" and key in self._asked:
             self._answered(turn, self._asked.pop(key), message)
         elif message.mti == "0430" and key in self._reversing:
-            attempt = self._reversing.pop(key)
+            attempt = self._reversing[key]
+            code = str(message.get(39, ""))
+            if code in UNDECIDED and code not in attempt.payment.expect.reversal:
+                self._session_refused(turn, code)
+                return
+            del self._reversing[key]
             turn.timer(("host-reversal", key), None)
-            attempt.reversal_code = str(message.get(39, ""))
+            attempt.reversal_code = code
             attempt.is_over = True
             if attempt.reversal_code not in attempt.payment.expect.reversal:
                 wanted = " or ".join(attempt.payment.expect.reversal)
@@ -214,10 +222,16 @@ class AcquirerHost:
         attempt.code = str(message.get(39, ""))
         attempt.milliseconds = (turn.now - attempt.sent_at) // _MS
         attempt.check(message.fields)
+        self._session_refused(turn, attempt.code)
         if attempt.payment.reverse:
             self._reverse(turn, attempt, message.fields)
         else:
             attempt.is_over = True
+
+    def _session_refused(self, turn: Turn, code: str) -> None:
+        """77 says that the switch has no session with us: sign on again, and pay no more until that is done."""
+        if code == "77" and self.session.ready and self.session.link is not None:
+            self.session.sign_on(turn, self.session.link)
 
     def _sealed(self, message: Message, zone: ZoneKeys) -> bytes:
         return pack_with_mac(message.copy(), self._module, self._module.load(zone.mac_key or ""))

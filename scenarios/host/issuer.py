@@ -131,10 +131,4 @@ class IssuerHost:
 
     def told(self) -> dict[str, Json]:
         """What it is doing, for people."""
-        responder = self.responder
-        rules: list[Json] = [dict(one) for one in responder.book.told()]  # type: ignore[arg-type]
-        return {
-            "ready": self.session.ready,
-            "rules": rules,
-            "seen": dict(sorted(responder.seen.items())),
-        }
+        return {"ready": self.session.ready, **self.responder.told()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Place:
     api: str = "127.0.0.1:0"
     token: str = field(default="", repr=False)
     cards: tuple[KnownCard, ...] = field(default=(), repr=False)
+    zones: dict[str, str] = field(default_factory=dict, repr=False)
+    """Of the switch: zone master keys by member."""
     description: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -56,6 +59,18 @@ def place_in(folder: Path, party: str) -> Place:
     if not isinstance(here, dict) or "id" not in here:
         raise ConfigurationError(f"{folder / 'network.json'}: the network has no {party}")
     zones = description.get("zones")
+    if party == "switch" and isinstance(zones, dict):
+        return Place(
+            member_id=here["id"],
+            switch_id=here["id"],
+            zone_key="",
+            link=Address.parse(here["member_link"]),
+            api=str(here["api"]).removeprefix("http://"),
+            token=description["operator_token"],
+            cards=_known(description["cards"]),
+            zones=zones,
+            description=description,
+        )
     key = zones.get(here["id"]) if isinstance(zones, dict) else None
     if not isinstance(key, str):
         raise ConfigurationError(
@@ -69,12 +84,14 @@ def place_in(folder: Path, party: str) -> Place:
         link=Address.parse(str(own)),
         api=str(here["api"]).removeprefix("http://"),
         token=description["operator_token"],
-        cards=tuple(
-            KnownCard(pan=card["pan"], pin=card["pin"], sequence=card["sequence"], imk=card["imk_ac"])
-            for card in description["cards"]
-            if card.get("issuer", "issuer") == party
-        ),
+        cards=_known(card for card in description["cards"] if card.get("issuer", "issuer") == party),
         description=description,
+    )
+
+
+def _known(cards: Iterable[dict[str, Any]]) -> tuple[KnownCard, ...]:
+    return tuple(
+        KnownCard(pan=card["pan"], pin=card["pin"], sequence=card["sequence"], imk=card["imk_ac"]) for card in cards
     )
 
 

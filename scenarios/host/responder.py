@@ -13,7 +13,7 @@ from network.emv import tlv
 from network.iso8583 import INTERBANK, InterbankHeader, Message, mask_pan
 from network.keys import KeyHandle, SecurityModule
 from network.member import KEY_OVERLAP, OriginalData, ZoneKeys, mac_is_valid, pack_with_mac, reference
-from network.party import Instant, LinkName, Turn
+from network.party import Instant, Json, LinkName, Turn
 from scenarios.host.cards import KnownCards
 from scenarios.host.line import break_link, without_length
 from scenarios.host.rule_book import DEFAULT, RuleBook, sighting_of
@@ -102,6 +102,10 @@ class Responder:
         if late is not None:
             self._sent[name] = late
             turn.send(late.link, late.body)
+
+    def told(self) -> dict[str, Json]:
+        """The rules, how often each has decided, and what was seen, for people."""
+        return {"rules": self.book.told(), "seen": dict(sorted(self.seen.items()))}
 
     def take(self, turn: Turn, envelope: Envelope, message: Message) -> None:
         """Decide a 0200, 0220 or 0420 and answer it."""

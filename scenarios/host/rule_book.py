@@ -8,6 +8,7 @@ from random import Random
 from typing import Final, NamedTuple
 
 from network.iso8583 import Message
+from network.party import Json
 from scenarios.host.rules import Rule, Rules, When
 
 DEFAULT: Final = Rule(name="default")
@@ -87,9 +88,9 @@ class RuleBook:
             return False
         return self._random[rule.name].random() < when.probability
 
-    def told(self) -> list[dict[str, object]]:
+    def told(self) -> list[Json]:
         """The rules and how often each has decided, for people."""
-        rows: list[dict[str, object]] = [
+        rows: list[Json] = [
             {
                 "name": rule.name,
                 "when": rule.when.model_dump(mode="json", exclude_defaults=True),

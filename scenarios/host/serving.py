@@ -30,6 +30,7 @@ from scenarios.host.line import HOST_FRAMING, attach_line
 from scenarios.host.place import Place
 from scenarios.host.rules import read_rules
 from scenarios.host.script import PayingCard, Script, read_script
+from scenarios.host.switch import SWITCH_TABLES, SwitchHost
 from scenarios.host.tables import TABLES
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,35 @@ def serve_issuer(place: Place, rules_file: Path, listen: Address | None, dial: A
             rows=TABLES,
             listen=[Listening("switch", listen, HOST_FRAMING)] if listen is not None else [],
             dial=[Dialled("switch", dial, HOST_FRAMING)] if dial is not None else [],
+            routes=[routes],
+            prepare=prepare,
+        )
+
+
+def serve_switch(place: Place, rules_file: Path, listen: Address) -> int:
+    """Serve a host in the switch's place until SIGTERM; returns the exit code. SIGHUP reads the rules again.
+
+    Raises
+    ------
+    ConfigurationError
+        The rules are wrong, or it cannot listen.
+    """
+    rules = read_rules(rules_file)
+
+    def make(module: SecurityModule) -> Party:
+        keys = {member_id: zone_key(module, replace(place, zone_key=clear)) for member_id, clear in place.zones.items()}
+        return SwitchHost(place.switch_id, module, keys, rules, place.cards)
+
+    def prepare(runtime: LiveRuntime) -> None:
+        attach_line(runtime)
+        reload_on_hangup(runtime, rules_file)
+
+    with settings(place) as made:
+        return run(
+            make,
+            made,
+            rows=(*TABLES, *SWITCH_TABLES),
+            listen=[Listening("member", listen, HOST_FRAMING)],
             routes=[routes],
             prepare=prepare,
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from host_process import HostProcess, document_example, until
+from outside_rest import Rest
 from running_network import PROJECT, command, environment
 
 from scenarios import embedded
@@ -217,3 +218,40 @@ def test_a_switch_that_is_not_there_is_said(standing: Standing, tmp_path: Path) 
     )
     assert played.returncode == 1
     assert "the switch did not let it sign on within 0.3 s" in played.stdout.decode()
+
+
+def test_two_hosts_meet_without_any_network(tmp_path: Path) -> None:
+    """A host in the switch's place, known by ids and a key file, and one in an acquirer's."""
+    (tmp_path / "zone.key").write_text("00112233445566778899AABBCCDDEEFF\n")
+    (tmp_path / "rules.toml").write_text(
+        '[[rule]]\nname = "all"\nwhen = { amount_min = 500 }\nthen = { decline = "61" }\n'
+    )
+    (tmp_path / "payments.toml").write_text(
+        '[[card]]\nname = "it"\npan = "6228480000000000018"\nexpiry = "3012"\n'
+        + "".join(
+            f'[[payment]]\ncard = "it"\npin = "none"\nchip = false\namount = {amount}\nexpect = {{ code = "{code}" }}\n'
+            for amount, code in ((499, "00"), (500, "61"))
+        )
+    )
+    (tmp_path / "token").write_text("a token\n")
+    link, api = (f"127.0.0.1:{free_base_port() + place}" for place in (0, 1))
+    who = ("--id", "48020000", "--switch-id", "00010000", "--zone-key-file", tmp_path / "zone.key")
+    rules = ("--rules", tmp_path / "rules.toml", "--token-file", tmp_path / "token", "--api", api)
+    host = HostProcess(tmp_path / "host.log", "host", "switch", *rules, "--listen", link, *who)
+    try:
+        played = subprocess.run(
+            command("host", "acquirer", "--script", tmp_path / "payments.toml", "--dial", link, *who, "--json"),
+            cwd=PROJECT,
+            env=environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert played.returncode == 0, played.stderr.decode()
+        assert json.loads(played.stdout)["paid"] == 499
+        rest = Rest(api, "a token")
+        assert rest.get("/approved") == {"amount": 499, "count": 1}
+        assert [one["matched"] for one in rest.get("/rules")["rules"]] == [1, 1]
+        assert Rest(api, "another").request("/rules")[0] == 401
+    finally:
+        assert host.stop() == 0
