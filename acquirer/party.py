@@ -309,6 +309,7 @@ class Acquirer:
             fault = "unmatched"
         if fault is not None:
             self.dropped[fault] += 1
+            turn.note("answer not believed", one.reference, fault=fault, mti=mti)
         elif mti == "0210":
             self._sales.answered(turn, moment, message, one.reference)
         elif mti == "0430":
@@ -336,6 +337,7 @@ class Acquirer:
         elif sealed and not context.terminals.mac_is_valid(terminal, message, one.body):
             # first of all, for what the rest of the message says is not to be trusted
             code = "A0"
+            turn.note("wrong MAC", None, terminal=terminal.terminal_id, mti=mti)
         elif mti == "0400" or (mti == "0220" and is_offline_sale(message.fields)):
             # who may not sell any more may still take back, and tell what was sold: both mend money
             code = None

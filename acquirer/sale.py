@@ -293,6 +293,9 @@ class Sales:
         if row.status != PENDING:
             # timed out or reversed meanwhile: the advice that was made then covers an approval
             self._context.dropped["late"] += 1
+            turn.note(
+                "answer came too late", reference, terminal=row.terminal_id, stan=row.stan, rrn=row.rrn, code=code
+            )
             return
         turn.count_wait("0210", turn.now - row.created_at)
         if fields.get(39) in LINK_CODES:
@@ -321,6 +324,7 @@ class Sales:
         row = turn.store.find(Transaction, "reference", reference)
         if row is not None and row.status == PENDING:
             turn.count_wait("0210", turn.now - row.created_at)
+            turn.note("no answer from the switch", reference, terminal=row.terminal_id, stan=row.stan, rrn=row.rrn)
             self._given_up(turn, moment, row, "98", "98")
 
     def _given_up(self, turn: Turn, moment: Moment, row: Transaction, code: str, reason: str) -> None:

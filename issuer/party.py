@@ -216,6 +216,7 @@ class Issuer:
             return False
         if mac_is_valid(message, self._module, zone, turn.now, self._overlap):
             return True
+        turn.note("wrong MAC", None, member=self.configuration.switch_id, mti=mti)
         turn.send(link, self._replies.of_code(turn, fields, mti, "A0", self._module.load(zone.mac_key)))
         return False
 

@@ -75,6 +75,9 @@ class Reversals:
         sale.reason = reason
         terminal.reversals = in_order(terminal.put_off, (*terminal.reversals, sale.reference))
         terminal.reversal_at = turn.now
+        turn.note(
+            "sale is reversed", sale.terminal_id, terminal=sale.terminal_id, stan=sale.stan, code=code, reason=reason
+        )
 
     def send(self, turn: Turn, terminal: Terminal, phone: Phone) -> None:
         """Send the 0400 of the next reversal; the line must be free and the phone signed on."""

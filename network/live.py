@@ -23,6 +23,7 @@ from network.connections import Connections
 from network.deadlines import Deadlines
 from network.durations import Durations
 from network.framing import Framing
+from network.incident import Notes, facts_of
 from network.meter import Meter
 from network.party import (
     TURN_LIMIT,
@@ -129,6 +130,7 @@ class LiveRuntime:
         self.draining = False
         self._now = now
         self._tracing = tracing
+        self._notes = Notes(party.name, time.monotonic)
         self._random = random
         self._failed = failed
         self._unit = store.unit_of_work()
@@ -362,7 +364,7 @@ class LiveRuntime:
                 self._failed(error)
             return
         for failure in failures:
-            self._failure("event dropped", failure.error)
+            self._failure("event dropped", failure.error, **facts_of(failure.work))
         self._deadlines.set_again(failures, now)
         self.meter.turn_over(len(work), (time.perf_counter_ns() - began) // 1000)
         if arrivals:
@@ -378,12 +380,12 @@ class LiveRuntime:
         else:
             self._arm()
 
-    def _failure(self, what: str, error: Exception) -> None:
+    def _failure(self, what: str, error: Exception, **facts: str) -> None:
         self.failures += 1
         # the place and the kind of error only: its text may hold what must not be logged
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-        log.error(what, party=self.party.name, error=type(error).__name__, at=place)
+        log.error(what, party=self.party.name, error=type(error).__name__, at=place, **facts)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         """Call what is not ours; its failure must not keep the rest of the turn from being delivered."""
@@ -426,8 +428,14 @@ class LiveRuntime:
             answered = self._waiting.pop(ticket, None)
             if answered is not None:
                 self._call(answered, result)
+        for event, part, facts in turn.notes:
+            self._note(event, part, facts)
         if turn.parts and self._tracing is not None:
             self._call(self._tracing.committed, turn, self._now())
+
+    def _note(self, event: str, part: str | None, facts: dict[str, Json]) -> None:
+        trace = self._tracing.trace_of(part) if self._tracing is not None and part is not None else None
+        self._notes.write(event, facts if trace is None else {**facts, "trace": trace})
 
     def _answer_from(self, link: LinkName) -> Callable[[bytes], None]:
         def answer(body: bytes) -> None:

@@ -216,6 +216,7 @@ class MemberSession:
             if speaks_first:
                 self.sign_on(turn, change.link)
         elif change.link == self.link:
+            turn.note("session lost", None, member=self.switch_id, link=change.link)
             self._lost()
 
     def _lost(self) -> None:
@@ -319,6 +320,7 @@ class MemberSession:
         self._fresh.add(which)
         turn.send(link, reset_with_mac(self._reply(message, "0810", "00"), self._module, key))
         if self.ready:
+            turn.note("session ready", None, member=self.switch_id, link=link)
             turn.timer((self.TIMER, self.switch_id), turn.now + ECHO_INTERVAL)
 
     def _import(self, message: Message, zone: ZoneKeys, which: str) -> KeyHandle | None:

@@ -143,6 +143,8 @@ class Turn:
         By which the party says what part it has in which payment; None where nobody follows payments.
     parts
         What it has said.
+    notes
+        What it wants in the log once the turn is committed.
     """
 
     __slots__ = (
@@ -154,6 +156,7 @@ class Turn:
         "due",
         "inbox",
         "link_changes",
+        "notes",
         "now",
         "parts",
         "random",
@@ -180,6 +183,7 @@ class Turn:
         self.counted_waits: list[tuple[str, int]] = []
         self.tracing = tracing
         self.parts: list[Beginning | Ending] = []
+        self.notes: list[tuple[str, str | None, dict[str, Json]]] = []
         self._local: datetime | None = None
 
     @property
@@ -200,6 +204,20 @@ class Turn:
     def answer(self, ticket: int, result: Json | CommandError) -> None:
         """Answer the command that bore `ticket`."""
         self.answers.append((ticket, result))
+
+    def note(self, event: str, part: str | None, **facts: Json) -> None:
+        """Have something written into the log that who follows an incident must know; never what must not be logged.
+
+        Parameters
+        ----------
+        event
+            What happened: one of a few, as the log's lines are limited by it.
+        part
+            The key of the party's part of the payment (`network.tracing`), whose trace the line will name.
+        facts
+            Which terminal, trace number, retrieval reference, member.
+        """
+        self.notes.append((event, part, facts))
 
     def count_answer(self, mti: str, response_code: str) -> None:
         """An answer was given, or by who asks received: of message type `mti`, with DE39 `response_code`."""

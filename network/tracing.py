@@ -141,6 +141,11 @@ class Tracing:
         self.begin(turn, "", name, parent, attributes)
         self.end(turn, "", response_code)
 
+    def trace_of(self, key: str) -> str | None:
+        """The trace of the part that is open under `key`."""
+        part = self._open.get(key)
+        return None if part is None else part.trace
+
     def committed(self, turn: Turn, now: Instant) -> None:
         """Take over what a turn said: it is committed, and what it sends leaves at `now`."""
         for one in turn.parts:

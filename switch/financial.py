@@ -97,6 +97,7 @@ class Requests:
         zone = store.find(ZoneKeys, "zone", sender)
         mac_input = interbank_mac_input(message)
         if zone is None or not self._zones.verifies(zone, message, mac_input, turn.now):
+            turn.note("wrong MAC", None, member=sender, mti=message.mti)
             self._refuse(turn, clock, link, sender, message, "A0")
             return
         by_code = is_by_code(message)
@@ -180,6 +181,7 @@ class Requests:
         kind = message.mti
         if zone is None or not self._zones.verifies(zone, message, mac_input, turn.now):
             self._dropped(f"{kind} with a wrong MAC")
+            turn.note("wrong MAC", reference, member=sender, mti=kind)
             return
         transaction = None if reference is None else store.find(Transaction, "reference", reference)
         fields = message.fields
@@ -236,6 +238,7 @@ class Requests:
         if transaction is None or transaction.status != PENDING or transaction.mti == OFFLINE_SALE:
             return
         turn.count_wait("0210", turn.now - transaction.received_at)
+        self._note(turn, "no answer from the issuer", transaction)
         self._give_up(turn, clock, transaction, "98", "98")
 
     def _give_up(self, turn: Turn, clock: Clock, transaction: Transaction, code: str, reason: str) -> None:
@@ -303,6 +306,20 @@ class Requests:
         turn.send(session.link, self._zones.seal(issuer_zone, message, mac_input))
 
     @staticmethod
+    def _note(turn: Turn, event: str, transaction: Transaction, **facts: str) -> None:
+        """Have the log tell what happened to a transaction."""
+        turn.note(
+            event,
+            transaction.reference,
+            terminal=transaction.terminal,
+            stan=transaction.stan,
+            rrn=transaction.rrn,
+            acquirer=transaction.acquirer,
+            issuer=transaction.issuer,
+            **facts,
+        )
+
+    @staticmethod
     def _over(turn: Turn, transaction: Transaction, code: str) -> None:
         """Tell who follows payments how this one was answered."""
         if turn.tracing is not None:
@@ -364,6 +381,7 @@ class Requests:
             turn.store.change(transaction)
             transaction.late_code = code
             self._dropped(f"late {kind}")
+            self._note(turn, "answer came too late", transaction, code=code)
         else:
             self._dropped(f"repeated {kind}")
 

@@ -128,6 +128,7 @@ class MemberLinks:
         self._remember()
         for member_id, session in list(self.sessions.items()):
             if session.link == change.link:
+                turn.note("session lost", None, member=member_id, link=change.link)
                 self._end(turn, member_id)
         self._dialled.pop(change.link, None)
         dialled = self._dialled_member(change.link)
