@@ -32,6 +32,7 @@ RUN groupadd --gid 10001 fourparty \
     done \
  && install -d -o 10001 -g 10001 -m 0700 /etc/fourparty \
  && install -d -o 10001 -g 10001 -m 0770 /stack/demo \
+ && install -d -o 10001 -g 10001 -m 0755 /stack/prometheus \
  && install -d /runs
 COPY --from=build /opt/fourparty /opt/fourparty
 COPY stack/as-owner-of /usr/local/bin/as-owner-of

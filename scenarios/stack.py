@@ -81,6 +81,8 @@ def make_keys(root: Path) -> None:
         keep(token, lambda: secrets.token_urlsafe(24))
         for party in services_of(ISSUER_COUNT):
             keep(root / CONTAINERS[party] / "operator.token", lambda: read_secret(token))
+        # its user is another's, and nobody else is given its folder
+        keep(root / "prometheus" / "operator.token", lambda: read_secret(token), 0o644)
         keep(root / DATABASE_SERVER / "superuser.password", lambda: secrets.token_urlsafe(24))
 
     _told(root, write)

@@ -1,4 +1,7 @@
-"""A PostgreSQL server of the tests' own: made in a temporary folder, reached over a Unix socket, gone afterwards."""
+"""A PostgreSQL server of the tests' own: made in a temporary folder, gone afterwards.
+
+It is reached over a Unix socket without a password, and on 127.0.0.1 with one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -63,9 +67,13 @@ class PostgresServer:
             entry = pwd.getpwnam(account)
             os.chown(self._folder, entry.pw_uid, entry.pw_gid)
             self._as = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
         data = self._folder / "data"
         # a locale that does not sort by code point, so that code which relies on that is found out
-        options = ["--encoding=UTF8", "--locale=C.UTF-8", "--username=tests", "--auth=trust", "--no-sync"]
+        options = ["--encoding=UTF8", "--locale=C.UTF-8", "--username=tests", "--no-sync"]
+        options += ["--auth-local=trust", "--auth-host=scram-sha-256"]
         if "--icu-locale" in self._output(programs / "initdb", "--help"):
             options += ["--locale-provider=icu", "--icu-locale=en-US"]
         try:
@@ -73,7 +81,8 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 [
                     *(str(programs / "postgres"), "-D", str(data), "-k", str(self._folder)),
-                    *("-c", "listen_addresses=", "-c", f"fsync={'on' if durable else 'off'}"),
+                    *("-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}"),
+                    *("-c", f"fsync={'on' if durable else 'off'}"),
                     *("-c", f"shared_buffers={'128MB' if durable else '16MB'}"),
                     *("-c", "max_connections=40", "-c", "autovacuum=off", "-c", "log_min_messages=panic"),
                 ],
@@ -109,7 +118,11 @@ class PostgresServer:
     @property
     def conninfo(self) -> str:
         """How libpq reaches the server."""
-        return f"host={self._folder} user=tests dbname=postgres"
+        return f"host={self._folder} port={self.port} user=tests dbname=postgres"
+
+    @property
+    def _socket(self) -> str:
+        return f"host={quote(str(self._folder))}&port={self.port}"
 
     def _await(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -130,7 +143,7 @@ class PostgresServer:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {name}")
         options = quote(f"-csearch_path={name}")
-        return f"postgresql+psycopg://tests@/postgres?host={quote(str(self._folder))}&options={options}"
+        return f"postgresql+psycopg://tests@/postgres?{self._socket}&options={options}"
 
     def new_database(self) -> str:
         """The SQLAlchemy URL of an empty database."""
@@ -138,7 +151,7 @@ class PostgresServer:
         name = f"test_{self._schemas}"
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql+psycopg://tests@/{name}?host={quote(str(self._folder))}"
+        return f"postgresql+psycopg://tests@/{name}?{self._socket}"
 
     def stop(self) -> None:
         """End the server and take its folder away."""
