@@ -108,7 +108,7 @@ class Chart:
         return {
             "key": self.key,
             "unit": self.unit,
-            "x": [[_short(place) for place in places] for places in self.across],
+            "x": [[round(place, 3) for place in places] for places in self.across],
             "xAxis": _axis(self.across_axis) if self.across_axis else None,
             "length": self.length,
             "end": self.end,

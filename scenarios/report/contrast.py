@@ -270,7 +270,7 @@ def _quantities(sides: Sequence[Side]) -> Iterator[Quantity]:
         yield from _summaries("by party", _party(party), ("p50", "p99"), title_of(party))
     legs = list(dict.fromkeys(leg.name for run in runs for leg in run.legs))
     for leg in legs:
-        yield from _summaries("parts of the way", _leg(leg), ("p50", "p99"), leg)
+        yield from _summaries("parts of the way", _leg(leg), ("p50", "p99"), title_of(leg))
 
 
 def _share(of: Callable[[Result], int | None]) -> Callable[[Result], float | None]:

@@ -88,5 +88,8 @@ def _classes(interval: Interval, place: str) -> dict[int, int]:
 
 def _axis(bounds: Sequence[int]) -> Axis:
     """From the lowest bound to the highest, without the empty space that round ends would leave."""
-    ticks = logarithmic_latency_axis(bounds[0], bounds[-1]).ticks
-    return Axis(bounds[0], bounds[-1], True, [tick for tick in ticks if bounds[0] <= tick[0] <= bounds[-1]])
+    bottom, top = bounds[0], bounds[-1]
+    ticks = [tick for tick in logarithmic_latency_axis(bottom, top).ticks if bottom <= tick[0] <= top]
+    if len(ticks) < 2:
+        ticks = [(bound, latency(bound)) for bound in bounds[:: max(1, len(bounds) // 4)]]
+    return Axis(bottom, top, True, ticks)

@@ -11,7 +11,7 @@ from network.durations import Summary
 from network.iso8583.codes import RESPONSE_CODES
 from scenarios.report import quantities
 from scenarios.report.histograms import percentiles
-from scenarios.report.over_time import colours_of
+from scenarios.report.over_time import FAULTY, colours_of
 from scenarios.report.quantities import latency, share
 from scenarios.report.verdict import in_order, title_of
 from scenarios.result import ErrorSample, Load, Result, Threshold
@@ -164,7 +164,7 @@ def party_bars(result: Result) -> list[Bars]:
 
 def leg_bars(result: Result) -> list[Bars]:
     """The parts of a payment's way, in the order in which they are passed."""
-    return _bars((leg.name, leg.latency) for leg in result.legs)
+    return _bars((title_of(leg.name), leg.latency) for leg in result.legs)
 
 
 def _bars(rows: Iterable[tuple[str, Summary]]) -> list[Bars]:
@@ -199,9 +199,15 @@ def percentile_table(
     return [HISTOGRAM_NAMES[name] for name in columns], rows
 
 
-def errors(result: Result) -> list[ErrorSample]:
-    """The kinds of error, the commonest first."""
-    return sorted(result.errors, key=lambda error: (-error.count, error.kind))
+def errors(result: Result) -> list[tuple[ErrorSample, bool]]:
+    """The kinds of error, what tells of the network before answers about cards (False), the commonest first."""
+
+    def of_network(error: ErrorSample) -> bool:
+        outcome, _, code = error.kind.partition(" ")
+        return outcome != "declined" or code in FAULTY
+
+    rows = [(error, of_network(error)) for error in result.errors]
+    return sorted(rows, key=lambda row: (not row[1], -row[0].count, row[0].kind))
 
 
 def facts(result: Result) -> list[Fact]:

@@ -135,6 +135,50 @@ def test_a_result_from_before_there_were_ways_is_read(tmp_path: Path) -> None:
     assert report.load(file) == market_day()
 
 
+def test_answers_about_cards_are_not_shown_as_errors(tmp_path: Path) -> None:
+    kinds = ("declined 51", "declined 91", "no answer", "undecided 96")
+    errors = [ErrorSample(kind, 9 - number, 1.0, []) for number, kind in enumerate(kinds)]
+    page = read_page(replace(peak(), errors=errors), tmp_path)
+    text = page.text[page.text.index("Errors and declines") :]
+    places = [text.index(kind) for kind in ("declined 91", "no answer", "undecided 96", "declined 51")]
+    assert places == sorted(places)
+    assert sum(attributes.get("class") == "of-network" for attributes in page.all("details")) == 3
+
+
+def test_what_the_page_says_of_a_load_run(tmp_path: Path) -> None:
+    result = peak()
+    assert result.load is not None
+    text = read_page(result, tmp_path / "open").text
+    for expected in (
+        "1 of 4 thresholds missed",
+        "p99<200ms 200 ms 1.60 s ✗ missed",
+        "approved>95% 95 %",
+        "issuer stopped 24 s to 26 s",
+        "Open loop",
+        "coordinated omission",
+        f"{quantities.latency(result.load.lag.p50)} (median)",
+        "what was paid in the warm-up is in the books as well",
+        "response time service time generator lag",
+        "acquirer -> switch",
+        "+2012.4 ms switch -> acquirer 0210",
+        "622609******0017",
+        "91 issuer unavailable",
+        "open loop, constant 300/s",
+    ):
+        assert expected in text, expected
+    assert "6226090000000017" not in text
+    assert text.index("1 of 4 thresholds missed") < text.index("p99<200ms") < text.index("Throughput")
+    closed = read_page(peak(rate=40.0, seconds=10, mode="closed"), tmp_path / "closed").text
+    assert "Closed loop: each of 32 terminals" in closed
+    assert "better than what an independent public would have felt" in closed
+    invalid = read_page(peak(rate=40.0, seconds=10, keeps_up=False), tmp_path / "invalid").text
+    assert invalid.index("The run is invalid") < invalid.index("INVALID RUN") < invalid.index("generator 2 sent")
+
+
+def test_a_page_of_a_minute_is_small(tmp_path: Path) -> None:
+    assert report.write(peak(), tmp_path).stat().st_size < 200_000
+
+
 def test_books_that_disagree_are_said_first_and_shown_where_they_differ(tmp_path: Path) -> None:
     result = broken_day()
     page = read_page(result, tmp_path)

@@ -64,9 +64,14 @@ def ink(seen: Shown, key: str) -> dict[str, int]:
     return colours
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390, 360])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        *(("load", width, scheme) for width in (1280, 390) for scheme in ("light", "dark")),
+        ("load", 360, "light"),
+        *((name, width, scheme) for name in ("run", "empty") for width, scheme in ((1280, "dark"), (390, "light"))),
+    ],
+)
 def test_a_browser_shows_it_without_complaint_or_request(
     name: str, width: int, scheme: str, browser: Browser, pages: dict[str, Path]
 ) -> None:
@@ -85,8 +90,7 @@ def test_a_browser_shows_it_without_complaint_or_request(
         assert (brightness(background) > brightness(text)) == (scheme == "light")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_charts_are_drawn(width: int, scheme: str, browser: Browser, pages: dict[str, Path]) -> None:
     with shown(browser, pages["load"], width, "dark" if scheme == "dark" else "light") as seen:
         assert ink(seen, "throughput")[colour(seen, "approved")] > 5_000
@@ -136,6 +140,25 @@ def test_a_pointer_reads_values_and_lines_can_be_hidden(browser: Browser, pages:
         assert box is not None
         heat.hover(position={"x": 100, "y": box["height"] - 12})
         assert re.search(r"ms to [\d.]+ ms\s*[\d,]+ payments", seen.page.locator("#chart-heat .tip").inner_text())
+
+
+def test_a_part_of_the_time_can_be_looked_at_in_every_chart(browser: Browser, pages: dict[str, Path]) -> None:
+    with shown(browser, pages["load"]) as seen:
+        over = seen.page.locator("#chart-latency .u-over")
+        over.scroll_into_view_if_needed()
+        box = over.bounding_box()
+        assert box is not None
+        red = colour(seen, "bad")
+        seen.page.mouse.move(box["x"] + 20, box["y"] + 50)
+        seen.page.mouse.down()
+        seen.page.mouse.move(box["x"] + box["width"] * 0.35, box["y"] + 60, steps=4)
+        seen.page.mouse.up()
+        # the first fault was after 24 of 61 seconds
+        for key in ("latency", "throughput", "heat"):
+            seen.page.wait_for_function(f"!({INK})('{key}')['{red}']")
+        over.dblclick(position={"x": 30, "y": 30})
+        for key in ("latency", "throughput", "heat"):
+            seen.page.wait_for_function(f"({INK})('{key}')['{red}'] > 60")
 
 
 def test_its_charts_follow_the_width_the_scheme_and_the_paper(browser: Browser, pages: dict[str, Path]) -> None:

@@ -244,6 +244,17 @@ def test_cells_of_the_heat_map_hold_every_payment_in_its_row() -> None:
     assert told == sum(payments for one in result.timeline for payments in one.heat.values())
 
 
+def test_a_heat_map_of_few_classes_has_labels_too() -> None:
+    chart = heat_chart([replace(interval(0, 1), heat={"65536": 5, "81920": 2})])
+    assert chart is not None
+    assert [label for _, label in chart.up.ticks] == ["65.5 ms", "81.9 ms", "98.3 ms"]
+
+
+def test_places_in_time_are_not_rounded_away() -> None:
+    chart = throughput_chart([Interval(start, 5.0, 9, 9, 0, 0, NONE) for start in (0.0, 995.0, 1000.0)])
+    assert chart.drawing()["x"] == [[2.5, 997.5, 1002.5]]
+
+
 @pytest.mark.parametrize(
     ("lows", "bounds"),
     [
