@@ -36,6 +36,8 @@ TokenFile = Annotated[
     Path | None, typer.Option("--token-file", metavar="FILE", help="The token that REST callers show; the network's.")
 ]
 
+PemFile = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file, where links and REST have TLS.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -54,6 +56,9 @@ def issuer(
     zone_key_file: ZoneKey = None,
     api: Api = None,
     token_file: TokenFile = None,
+    tls_ca: PemFile = None,
+    tls_certificate: PemFile = None,
+    tls_key: PemFile = None,
 ) -> None:
     """Take an issuer's place and answer by rules, until stopped.
 
@@ -62,7 +67,8 @@ def issuer(
     """
     from scenarios.host.serving import serve_issuer, with_options
 
-    place = with_options(_place(network, party, member_id, switch_id, zone_key_file), api, token_file)
+    tls = (tls_ca, tls_certificate, tls_key)
+    place = with_options(_place(network, party, member_id, switch_id, zone_key_file), api, token_file, tls)
     if listen is not None and dial is not None:
         raise ConfigurationError("host: give either --listen or --dial")
     if listen is None and dial is None and place.link is None:
@@ -81,6 +87,9 @@ def switch(
     zone_key_file: ZoneKey = None,
     api: Api = None,
     token_file: TokenFile = None,
+    tls_ca: PemFile = None,
+    tls_certificate: PemFile = None,
+    tls_key: PemFile = None,
 ) -> None:
     """Take the switch's place and answer an acquirer's requests by rules, until stopped: no issuer is needed.
 
@@ -90,7 +99,8 @@ def switch(
 
     from scenarios.host.serving import serve_switch, with_options
 
-    place = with_options(_place(network, "switch", member_id, switch_id, zone_key_file), api, token_file)
+    tls = (tls_ca, tls_certificate, tls_key)
+    place = with_options(_place(network, "switch", member_id, switch_id, zone_key_file), api, token_file, tls)
     if not place.zones:
         place = replace(place, zones={place.member_id: place.zone_key})
     address = Address.parse(listen) if listen is not None else place.link
@@ -107,6 +117,9 @@ def acquirer(
     member_id: MemberId = "",
     switch_id: SwitchId = "",
     zone_key_file: ZoneKey = None,
+    tls_ca: PemFile = None,
+    tls_certificate: PemFile = None,
+    tls_key: PemFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Take an acquirer's place, pay by a script and compare the answers with what it expects.
@@ -115,9 +128,10 @@ def acquirer(
     """
     from rich.console import Console
 
-    from scenarios.host.serving import serve_acquirer
+    from scenarios.host.serving import serve_acquirer, with_options
 
-    place = _place(network, "acquirer", member_id, switch_id, zone_key_file)
+    tls = (tls_ca, tls_certificate, tls_key)
+    place = with_options(_place(network, "acquirer", member_id, switch_id, zone_key_file), None, None, tls)
     address = Address.parse(dial) if dial is not None else place.link
     if address is None:
         raise ConfigurationError("host: give --dial, the switch's address")

@@ -20,6 +20,9 @@ class Dialect(StrEnum):
     RAW = "raw"
 
 
+PemFile = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file, to see into a link with TLS.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
@@ -45,6 +48,11 @@ def proxy(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Several proxies, from a TOML file.", show_default=False)
     ] = None,
+    tls_ca: PemFile = None,
+    listen_certificate: PemFile = None,
+    listen_key: PemFile = None,
+    dial_certificate: PemFile = None,
+    dial_key: PemFile = None,
     api: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where it is controlled; 127.0.0.1:8474 unless given.")
     ] = None,
@@ -52,9 +60,11 @@ def proxy(
     """Stand on a link and do faults to it: Toxiproxy's toxics on bytes, and others that know messages.
 
     Toxics: latency, bandwidth, timeout, reset_peer, slicer, limit_data, slow_close; with a dialect also duplicate,
-    reorder, drop, corrupt, hold. They are changed while it runs over REST, by any client of Toxiproxy.
+    reorder, drop, corrupt, hold, for which a link with TLS needs its files, since else it passes as bytes. They are
+    changed while it runs over REST, by any client of Toxiproxy.
     """
     from scenarios.proxy.proxies import Refused, proxy_of
+    from scenarios.proxy.secured import FILES, contexts
     from scenarios.proxy.serving import DEFAULT_API, read_configuration, serve
     from scenarios.proxy.toxics import ToxicError, parse_toxic
 
@@ -68,7 +78,9 @@ def proxy(
     try:
         toxics = [parse_toxic(one) for one in toxic or ()]
         fields = {"name": name, "listen": listen, "upstream": upstream, "dialect": str(dialect), "seed": seed}
-        made = proxy_of({**fields, "toxics": toxics})
+        files = (tls_ca, listen_certificate, listen_key, dial_certificate, dial_key)
+        tls = contexts(dict(zip(FILES, files, strict=True)))
+        made = proxy_of({**fields, "toxics": toxics}, tls)
     except ToxicError as error:
         raise ConfigurationError(f"--toxic: {error}") from error
     except Refused as error:

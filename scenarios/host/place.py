@@ -41,6 +41,8 @@ class Place:
     api: str = "127.0.0.1:0"
     token: str = field(default="", repr=False)
     cards: tuple[KnownCard, ...] = field(default=(), repr=False)
+    tls: tuple[Path | None, Path | None, Path | None] = (None, None, None)
+    """The authority's certificate, its own, and the key of that: PEM files, where links and REST have TLS."""
     zones: dict[str, str] = field(default_factory=dict, repr=False)
     """Of the switch: zone master keys by member."""
     description: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -65,7 +67,7 @@ def place_in(folder: Path, party: str) -> Place:
             switch_id=here["id"],
             zone_key="",
             link=Address.parse(here["member_link"]),
-            api=str(here["api"]).removeprefix("http://"),
+            api=str(here["api"]).partition("://")[2],
             token=description["operator_token"],
             cards=_known(description["cards"]),
             zones=zones,
@@ -82,7 +84,7 @@ def place_in(folder: Path, party: str) -> Place:
         switch_id=description["switch"]["id"],
         zone_key=key,
         link=Address.parse(str(own)),
-        api=str(here["api"]).removeprefix("http://"),
+        api=str(here["api"]).partition("://")[2],
         token=description["operator_token"],
         cards=_known(card for card in description["cards"] if card.get("issuer", "issuer") == party),
         description=description,

@@ -59,8 +59,10 @@ def serve_issuer(place: Place, rules_file: Path, listen: Address | None, dial: A
             make,
             made,
             rows=TABLES,
-            listen=[Listening("switch", listen, HOST_FRAMING)] if listen is not None else [],
-            dial=[Dialled("switch", dial, HOST_FRAMING)] if dial is not None else [],
+            listen=[Listening("switch", listen, HOST_FRAMING, members=True, member=place.switch_id)]
+            if listen is not None
+            else [],
+            dial=[Dialled("switch", dial, HOST_FRAMING, place.switch_id)] if dial is not None else [],
             routes=[routes],
             prepare=prepare,
         )
@@ -89,7 +91,7 @@ def serve_switch(place: Place, rules_file: Path, listen: Address) -> int:
             make,
             made,
             rows=(*TABLES, *SWITCH_TABLES),
-            listen=[Listening("member", listen, HOST_FRAMING)],
+            listen=[Listening("member", listen, HOST_FRAMING, members=True)],
             routes=[routes],
             prepare=prepare,
         )
@@ -122,7 +124,9 @@ def serve_acquirer(place: Place, script_file: Path, dial: Address, console: Cons
         runtime.attach(DONE, lambda _body, _answer: os.kill(os.getpid(), signal.SIGTERM))
 
     with settings(replace(place, api="127.0.0.1:0"), log_level="warning") as made:
-        code = run(make, made, rows=TABLES, dial=[Dialled("switch", dial, HOST_FRAMING)], prepare=prepare)
+        code = run(
+            make, made, rows=TABLES, dial=[Dialled("switch", dial, HOST_FRAMING, place.switch_id)], prepare=prepare
+        )
     account = account_of(hosts[0])
     if as_json:
         print(json.dumps(account, ensure_ascii=False, indent=2))  # noqa: T201 - for scripts
@@ -183,6 +187,9 @@ def settings(place: Place, log_level: str = "info") -> Iterator[ServiceSettings]
             operator_token_file=token_file,
             api=place.api,
             log_level=log_level,
+            tls_ca_file=place.tls[0],
+            tls_certificate_file=place.tls[1],
+            tls_key_file=place.tls[2],
         )
 
 
@@ -207,14 +214,20 @@ def reload_on_hangup(runtime: LiveRuntime, rules_file: Path) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
 
-def with_options(place: Place, api: str | None, token_file: Path | None) -> Place:
+def with_options(
+    place: Place,
+    api: str | None,
+    token_file: Path | None,
+    tls: tuple[Path | None, Path | None, Path | None],
+) -> Place:
     """The place with what the command line says otherwise.
 
     Raises
     ------
     ConfigurationError
-        The token's file cannot be read.
+        An address is none, or the token's file cannot be read.
     """
+    place = replace(place, tls=tls)
     if api is not None:
         Address.parse(api)
         place = replace(place, api=api)

@@ -12,9 +12,11 @@ from typing import Any, Final
 from network.service import Address, ConfigurationError
 from scenarios.proxy.dialects import LinkDialect
 from scenarios.proxy.fault_proxy import FaultProxy
+from scenarios.proxy.secured import Contexts
 from scenarios.proxy.toxics import Toxic, ToxicError
 
 PROXIES: Final = 200
+NO_TLS: Final = Contexts()
 _FIELDS: Final = frozenset(("name", "listen", "upstream", "enabled", "dialect", "seed", "toxics"))
 _SHOWN: Final = frozenset(("connections", "accepted", "Logger"))
 """What descriptions contain that clients may send back, and that is not theirs to say."""
@@ -163,7 +165,7 @@ class Proxies:
             raise Refused(404, str(error)) from None
 
 
-def proxy_of(content: Mapping[str, Any]) -> FaultProxy:
+def proxy_of(content: Mapping[str, Any], tls: Contexts = NO_TLS) -> FaultProxy:
     """The proxy that is described, not started.
 
     Raises
@@ -182,7 +184,9 @@ def proxy_of(content: Mapping[str, Any]) -> FaultProxy:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise Refused(400, "seed: a whole number")
     listen = _address("listen", content.get("listen") or "127.0.0.1:0")
-    proxy = FaultProxy(listen, _address("upstream", content.get("upstream")), dialect, name=name, seed=seed)
+    upstream = _address("upstream", content.get("upstream"))
+    secured = {"listen_tls": tls.listen, "upstream_tls": tls.dial}
+    proxy = FaultProxy(listen, upstream, dialect, name=name, seed=seed, **secured)
     toxics = content.get("toxics") or ()
     if not isinstance(toxics, Iterable):
         raise Refused(400, "toxics: a list")

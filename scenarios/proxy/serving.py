@@ -20,6 +20,7 @@ from network.service import Address, ConfigurationError, bind, configure_logging
 from scenarios.proxy.api import application
 from scenarios.proxy.fault_proxy import FaultProxy
 from scenarios.proxy.proxies import Proxies, Refused, proxy_of
+from scenarios.proxy.secured import contexts
 
 DEFAULT_API = "127.0.0.1:8474"
 
@@ -53,14 +54,16 @@ def read_configuration(path: Path) -> tuple[str | None, list[FaultProxy]]:
         fields: dict[str, Any] = {"name": f"proxy-{number}", "seed": seed, **one}
         if "toxic" in fields:
             fields["toxics"] = fields.pop("toxic")
+        files = fields.pop("tls", {})
         strange = sorted(set(fields) - {"name", "listen", "upstream", "dialect", "seed", "toxics"})
         if strange:
             raise ConfigurationError(f"{where} ({fields['name']}): there is no setting {strange[0]}")
         if not fields.get("listen") or not fields.get("upstream"):
             raise ConfigurationError(f"{where} ({fields['name']}): it needs listen and upstream")
         try:
-            proxies.append(proxy_of(fields))
-        except Refused as error:
+            tls = contexts(files if isinstance(files, dict) else {"": files})
+            proxies.append(proxy_of(fields, tls))
+        except (Refused, ConfigurationError) as error:
             raise ConfigurationError(f"{where} ({fields['name']}): {error}") from error
     api = content.get("api")
     if api is not None and not isinstance(api, str):

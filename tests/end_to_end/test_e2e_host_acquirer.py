@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from host_process import HostProcess, document_example, until
-from outside_rest import Rest
+from pem_files import Authority
 from running_network import PROJECT, command, environment
 
 from scenarios import embedded
@@ -220,7 +222,8 @@ def test_a_switch_that_is_not_there_is_said(standing: Standing, tmp_path: Path) 
     assert "the switch did not let it sign on within 0.3 s" in played.stdout.decode()
 
 
-def test_two_hosts_meet_without_any_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("secured", [False, True], ids=["plain", "TLS"])
+def test_two_hosts_meet_without_any_network(tmp_path: Path, secured: bool) -> None:
     """A host in the switch's place, known by ids and a key file, and one in an acquirer's."""
     (tmp_path / "zone.key").write_text("00112233445566778899AABBCCDDEEFF\n")
     (tmp_path / "rules.toml").write_text(
@@ -237,10 +240,20 @@ def test_two_hosts_meet_without_any_network(tmp_path: Path) -> None:
     link, api = (f"127.0.0.1:{free_base_port() + place}" for place in (0, 1))
     who = ("--id", "48020000", "--switch-id", "00010000", "--zone-key-file", tmp_path / "zone.key")
     rules = ("--rules", tmp_path / "rules.toml", "--token-file", tmp_path / "token", "--api", api)
-    host = HostProcess(tmp_path / "host.log", "host", "switch", *rules, "--listen", link, *who)
+    near: tuple[object, ...] = ()
+    far: tuple[object, ...] = ()
+    trust = ssl.create_default_context()
+    if secured:
+        authority = Authority(tmp_path)
+        trust.load_verify_locations(authority.ca)
+        near, far = (
+            ("--tls-ca", authority.ca, "--tls-certificate", certificate, "--tls-key", key)
+            for certificate, key in (authority.make("near", "48020000"), authority.make("far", "00010000"))
+        )
+    host = HostProcess(tmp_path / "host.log", "host", "switch", *rules, "--listen", link, *who, *far)
     try:
         played = subprocess.run(
-            command("host", "acquirer", "--script", tmp_path / "payments.toml", "--dial", link, *who, "--json"),
+            command("host", "acquirer", "--script", tmp_path / "payments.toml", "--dial", link, *who, *near, "--json"),
             cwd=PROJECT,
             env=environment(),
             capture_output=True,
@@ -249,9 +262,14 @@ def test_two_hosts_meet_without_any_network(tmp_path: Path) -> None:
         )
         assert played.returncode == 0, played.stderr.decode()
         assert json.loads(played.stdout)["paid"] == 499
-        rest = Rest(api, "a token")
-        assert rest.get("/approved") == {"amount": 499, "count": 1}
-        assert [one["matched"] for one in rest.get("/rules")["rules"]] == [1, 1]
-        assert Rest(api, "another").request("/rules")[0] == 401
+        with httpx.Client(
+            base_url=f"http{'s' if secured else ''}://{api}",
+            headers={"Authorization": "Bearer a token"},
+            verify=trust,
+            trust_env=False,
+        ) as http:
+            assert http.get("/approved").json() == {"amount": 499, "count": 1}
+            assert [one["matched"] for one in http.get("/rules").json()["rules"]] == [1, 1]
+            assert http.get("/rules", headers={"Authorization": "Bearer another"}).status_code == 401
     finally:
         assert host.stop() == 0
