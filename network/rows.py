@@ -6,8 +6,9 @@ or one of them or None. Every key and index is a single column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast, dataclass_transform, get_args, get_type_hints
 
@@ -108,8 +109,30 @@ _SQL_TYPES: dict[type[Any], sa.types.TypeEngine[Any]] = {
 }
 
 
-def tables_of(rows: Sequence[type[Row]]) -> tuple[sa.MetaData, dict[type[Row], sa.Table]]:
-    """The tables of row classes, as SQLAlchemy knows them."""
+def tables_of(rows: Sequence[type[Row]]) -> tuple[sa.MetaData, Mapping[type[Row], sa.Table]]:
+    """The tables of row classes, as SQLAlchemy knows them: every store of these rows has the same, unchanged."""
+    return _tables_of(tuple(rows))
+
+
+def creation_of(rows: Sequence[type[Row]], dialect: sa.Dialect) -> Sequence[str]:
+    """The statements that make the tables of row classes, and their indexes, in an empty database."""
+    known = _CREATIONS.get((tuple(rows), dialect.name))
+    if known is None:
+        _, tables = tables_of(rows)
+        made: list[sa.schema.ExecutableDDLElement] = []
+        for one in tables.values():
+            made.append(sa.schema.CreateTable(one))
+            made += (sa.schema.CreateIndex(index) for index in sorted(one.indexes, key=lambda index: str(index.name)))
+        known = [str(one.compile(dialect=dialect)) for one in made]
+        _CREATIONS[tuple(rows), dialect.name] = known
+    return known
+
+
+_CREATIONS: dict[tuple[tuple[type[Row], ...], str], Sequence[str]] = {}
+
+
+@cache
+def _tables_of(rows: tuple[type[Row], ...]) -> tuple[sa.MetaData, Mapping[type[Row], sa.Table]]:
     metadata = sa.MetaData()
     return metadata, {row: _table(row.spec, metadata) for row in rows}
 

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from network.database import SchemaError, StoreError, StoreUnavailable, open_engine, opening_error, parse_url, reason_of
 from network.durations import Durations
 from network.history import revision_of, write_revision
-from network.rows import Key, Row, TableSpec, Value, table, tables_of
+from network.rows import Key, Row, TableSpec, Value, creation_of, table, tables_of
 
 __all__ = [
     "Key",
@@ -48,6 +48,9 @@ _LOAD_CHUNK = 512
 
 _CACHE_LIMIT = 200_000
 """Rows of `cached` tables kept between turns; beyond it they are forgotten and loaded again."""
+
+
+_COMPILED: dict[tuple[type[Row], str], _Statements] = {}
 
 
 class _Statements:
@@ -75,6 +78,14 @@ class _Statements:
             self.update_values = _tuple_getter(tuple(order))
         quote = dialect.identifier_preparer.quote
         self.select = f"SELECT {', '.join(map(quote, spec.columns))} FROM {quote(spec.name)} WHERE "  # noqa: S608
+
+
+def _statements(row: type[Row], table: sa.Table, dialect: sa.Dialect) -> _Statements:
+    """The statements of a table, compiled once in a process: virtual worlds open many stores of the same rows."""
+    known = _COMPILED.get((row, dialect.name))
+    if known is None:
+        known = _COMPILED[row, dialect.name] = _Statements(row.spec, table, dialect)
+    return known
 
 
 def _tuple_getter(columns: tuple[str, ...]) -> Callable[[Row], tuple[Value, ...]]:
@@ -124,24 +135,27 @@ class Store:
         try:
             self.engine = open_engine(self.url, durable=durable)
             with self.engine.connect() as connection:
-                if create and revision is not None and not sa.inspect(connection).get_table_names():
-                    self._create(connection, revision)
-                problem = self._problem(connection)
-                if problem is not None:
-                    raise problem
-                if create:
-                    self.metadata.create_all(connection)
-                self._check_schema(connection)
+                if create and not sa.inspect(connection).get_table_names():
+                    self._create(connection, rows)
+                else:
+                    problem = self._problem(connection)
+                    if problem is not None:
+                        raise problem
+                    if create:
+                        self.metadata.create_all(connection)
+                    self._check_schema(connection)
             self._connection = self.engine.connect()
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             raise opening_error(self.url, error) from error
-        self.statements = {row: _Statements(row.spec, table, self.engine.dialect) for row, table in self.tables.items()}
+        self.statements = {row: _statements(row, table, self.engine.dialect) for row, table in self.tables.items()}
 
-    def _create(self, connection: sa.Connection, revision: str) -> None:
+    def _create(self, connection: sa.Connection, rows: Sequence[type[Row]]) -> None:
         """All or nothing: tables without a revision would be taken for older than their history."""
         connection.exec_driver_sql("BEGIN")
-        self.metadata.create_all(connection)
-        write_revision(connection, revision)
+        for statement in creation_of(rows, self.engine.dialect):
+            connection.exec_driver_sql(statement)
+        if self._revision is not None:
+            write_revision(connection, self._revision)
         connection.exec_driver_sql("COMMIT")
 
     def _problem(self, connection: sa.Connection) -> SchemaError | None:
