@@ -145,6 +145,7 @@ def onboard(
                 review_seconds=REVIEW_SECONDS,
                 review_pause=REVIEW_PAUSE,
                 told=follow,
+                tls=None if network.tls is None else network.tls.client,
             )
         except PhoneError as error:
             raise NetworkError(f"the phone could not be on-boarded: {error} ({error.code})") from error

@@ -52,6 +52,7 @@ CardNumber = Annotated[int, typer.Option("--card", min=0, metavar="N", help="Pla
 Capture = Annotated[
     Path | None, typer.Option("--pcap", metavar="FILE", help="Write what crosses the links, for Wireshark.")
 ]
+Secured = Annotated[bool, typer.Option("--tls", help="TLS on links and REST, certificates of a demo authority.")]
 Camera = Annotated[Path, typer.Option("--camera", metavar="FILE", help="Picture that the phone's camera sees.")]
 
 
@@ -76,6 +77,7 @@ def up(
         typer.Option(metavar="URL", help="PostgreSQL database beside which each party gets its own (SQLite files)."),
     ] = None,
     pcap: Capture = None,
+    tls: Secured = False,
     without: Annotated[
         str, typer.Option(metavar="NAMES", help="Services not to run, by commas: outside parties take their places.")
     ] = "",
@@ -94,7 +96,15 @@ def up(
 
     elsewhere = dict(_parse_at(one) for one in at or ())
     code = stay_up(
-        directory, base_port, issuers, database, pcap, without=_names(without), only=_names(only), elsewhere=elsewhere
+        directory,
+        base_port,
+        issuers,
+        database,
+        pcap,
+        without=_names(without),
+        only=_names(only),
+        elsewhere=elsewhere,
+        tls=tls,
     )
     raise typer.Exit(code)
 
@@ -373,6 +383,7 @@ def run(
     phones: Annotated[int | None, typer.Option(min=1, max=5000, help="How many phones take part.")] = None,
     issuers: Issuers = None,
     pcap: Capture = None,
+    tls: Secured = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a scenario and report on it.
@@ -395,6 +406,7 @@ def run(
         phones=phones,
         issuers=issuers,
         pcap=pcap,
+        tls=tls,
         as_json=as_json,
     )
     raise typer.Exit(code)

@@ -20,7 +20,8 @@ from network.service import Address, ConfigurationError, open_module, read_secre
 from network.store import Store, StoreError, sqlite_url
 from scenarios import databases, demo
 from scenarios.captures import captured_network
-from scenarios.members import issuers_among
+from scenarios.demo_ca import CA_FILE, Subject, issue_all
+from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
 from scenarios.processes import LINKS, PORTS, Processes, address, check_ports, read_description, services
 from scenarios.service_files import (
     PARTY_OF_DEVICE,
@@ -39,6 +40,8 @@ FREE_TERMINALS: Final = 240
 COUNTER_PHONES: Final = 8
 """Terminals that the network's own device service has, for ``fourparty pay``."""
 
+_TLS: Final = {"ca": f"tls/{CA_FILE}"}
+
 _DATABASE_FILE: Final = "database.url"
 
 PRODUCTS: Final = ("ecash", "credit", "debit_with_ecash", "quasi_credit", "foreign")
@@ -56,6 +59,7 @@ def prepare(
     issuers: int | None = None,
     database: str | None = None,
     elsewhere: Mapping[str, str] | None = None,
+    tls: bool = False,
 ) -> None:
     """Make a network in `folder`: keys, databases with demo data, settings, ``network.json``.
 
@@ -70,6 +74,8 @@ def prepare(
         the folder, or what the folder's network has.
     elsewhere
         Addresses at which others reach links, by the links' names, where they are not those that are listened on.
+    tls
+        Secure links and REST, with certificates of a demo authority in the folder ``tls``.
 
     Raises
     ------
@@ -82,7 +88,7 @@ def prepare(
             _make_data(folder, cards, free_terminals, products, issuers or 1, database)
         else:
             _check_kept(folder, issuers, database)
-        _write_settings(folder, base_port, timeouts or demo.Timeouts(), elsewhere or {})
+        _write_settings(folder, base_port, timeouts or demo.Timeouts(), elsewhere or {}, tls=tls)
     except OSError as error:
         raise ConfigurationError(f"cannot prepare {folder}: {error.strerror}") from error
     except StoreError as error:
@@ -136,15 +142,18 @@ def _check_kept(folder: Path, issuers: int | None, database: str | None) -> None
         raise ConfigurationError(f"--database: the network in {folder} has another; choose another --dir")
 
 
-def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts, elsewhere: Mapping[str, str]) -> None:
+def _write_settings(
+    folder: Path, base_port: int, timeouts: demo.Timeouts, elsewhere: Mapping[str, str], *, tls: bool
+) -> None:
     path = folder / "network.json"
     listen = {name: str(address(base_port, name)) for name in PORTS}
     at = {**listen, **elsewhere}
-    content = with_addresses(read_description(path), at)
+    content = with_addresses(read_description(path) | {"tls": _TLS if tls else None}, at)
     write_json(path, content)
     settings = settings_of(content, timeouts, at, listen)
     names = services_of(len(issuers_among(content)))
     urls = _urls(folder, names)
+    certificates = _certificates(folder, names, elsewhere) if tls else {}
     if _database_of(folder) is not None:
         for url in urls.values():
             databases.claim(url, content["network"])
@@ -154,9 +163,17 @@ def _write_settings(folder: Path, base_port: int, timeouts: demo.Timeouts, elsew
             "storage_key_file": str((folder / f"{name}.key").resolve()),
             "operator_token_file": str((folder / "operator.token").resolve()),
         }
+        files |= certificates.get(party, {})
         if party == PARTY_OF_DEVICE:
             files["wallet"] = str((folder / "wallet.json").resolve())
         write_secret(folder / f"{name}.toml", to_toml(files | settings[party]))
+
+
+def _certificates(folder: Path, names: Mapping[str, str], elsewhere: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    hosts = ("127.0.0.1", "localhost", *sorted({Address.parse(one).host for one in elsewhere.values()} - {"127.0.0.1"}))
+    members = {"switch": SWITCH_ID, "acquirer": ACQUIRER_ID} | {one.party: one.member_id for one in ISSUERS}
+    subjects = {party: Subject(hosts, members.get(party)) for party in names}
+    return issue_all(folder / "tls", subjects)
 
 
 def _urls(folder: Path, names: Mapping[str, str]) -> dict[str, str]:
@@ -186,6 +203,7 @@ def stay_up(
     without: Collection[str] = (),
     only: Collection[str] = (),
     elsewhere: Mapping[str, str] | None = None,
+    tls: bool = False,
 ) -> int:
     """``fourparty up``: bring the network up and keep it until SIGTERM or SIGINT; 0, or 1 when a service ends.
 
@@ -196,6 +214,8 @@ def stay_up(
     elsewhere
         Links that are reached at another address than that which their party listens on: by a proxy, or because an
         outside party takes its place.
+    tls
+        Whether links and REST are secured.
 
     Raises
     ------
@@ -207,7 +227,8 @@ def stay_up(
     chosen = _chosen(services(there), without, only)
     check_ports(base_port, chosen)
     with _held(folder), captured_network(pcap, console) as captures:
-        return _stay_up(folder, base_port, issuers, database, console, captures, chosen, _checked(elsewhere or {}))
+        apart = _checked(elsewhere or {})
+        return _stay_up(folder, base_port, issuers, database, console, captures, chosen, apart, tls=tls)
 
 
 def _chosen(there: Sequence[str], without: Collection[str], only: Collection[str]) -> list[str]:
@@ -260,10 +281,12 @@ def _stay_up(
     captures: Path | None,
     chosen: Sequence[str],
     elsewhere: Mapping[str, str],
+    *,
+    tls: bool,
 ) -> int:
     if not (folder / "network.json").exists():
         console.print(f"preparing a demo network in {folder} ...")
-    prepare(folder, base_port, issuers=issuers, database=database, elsewhere=elsewhere)
+    prepare(folder, base_port, issuers=issuers, database=database, elsewhere=elsewhere, tls=tls)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -276,7 +299,7 @@ def _stay_up(
         for name in ("terminal_link", "monitoring_link", "member_link", *links):
             console.print(f"  {name.replace('_', ' '):<16} {address(base_port, name)}")
         for name in processes.services:
-            console.print(f"  {name + ' api':<16} http://{address(base_port, name)}/docs")
+            console.print(f"  {name + ' api':<16} {'https' if tls else 'http'}://{address(base_port, name)}/docs")
         console.print(f"what an outside client needs is in {folder / 'network.json'}")
         console.print(f"pay with: fourparty pay --amount 12.50 --dir {folder}   stop with Ctrl-C", soft_wrap=True)
         while not stop.wait(0.5):

@@ -64,10 +64,12 @@ def own_network(
     issuers: int = 1,
     captures: Path | None = None,
     database: str | None = None,
+    tls: bool = False,
 ) -> Iterator[Processes]:
     """A fresh network for one run: its services in processes of their own, in a folder that goes away again.
 
-    With `database`, the URL of a PostgreSQL database, its rows are kept on that server.
+    With `database`, the URL of a PostgreSQL database, its rows are kept on that server; with `tls` its links and REST
+    interfaces are secured.
     """
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         path = Path(folder)
@@ -80,6 +82,7 @@ def own_network(
             products=products,
             issuers=issuers,
             database=database,
+            tls=tls,
         )
         processes = Processes(path, [name for name in services(issuers) if name != "device"], captures)
         processes.start()
@@ -106,8 +109,10 @@ class PhoneHost:
             return
         self.connected.add(terminal_id)
         acquirer = self.network.description["acquirer"]
-        self.runtime.dial(f"acquirer:{terminal_id}", *Address.parse(acquirer["terminal_link"]), TERMINAL_FRAMING)
-        self.runtime.dial(f"monitor:{terminal_id}", *Address.parse(acquirer["monitoring_link"]), MONITORING_FRAMING)
+        terminal, monitoring = (Address.parse(acquirer[name]) for name in ("terminal_link", "monitoring_link"))
+        tls = self.network.terminal_tls
+        self.runtime.dial(f"acquirer:{terminal_id}", *terminal, TERMINAL_FRAMING, tls)
+        self.runtime.dial(f"monitor:{terminal_id}", *monitoring, MONITORING_FRAMING, tls)
 
     def break_line(self, terminal_id: str, seconds: float) -> None:
         """Break a phone's link to its acquirer; the runtime dials again by itself."""
@@ -189,7 +194,7 @@ async def phone_host(
     runtime.start()
     acquirer = Address.parse(network.description["acquirer"]["terminal_link"])
     for phone in stage.phones:
-        runtime.dial(f"acquirer:{phone.terminal_id}", *acquirer, TERMINAL_FRAMING)
+        runtime.dial(f"acquirer:{phone.terminal_id}", *acquirer, TERMINAL_FRAMING, network.terminal_tls)
     host = stage.lines = PhoneHost(runtime, store, stage, clock, network)
     try:
         await host.wait_until_signed_on()

@@ -110,7 +110,9 @@ class LiveOffice:
         self._party = party
         self._loop = asyncio.get_running_loop()
         self._asking: set[asyncio.Task[None]] = set()
-        self._client = AcquirerClient(network.description["acquirer"]["api"])
+        self._client = AcquirerClient(
+            network.description["acquirer"]["api"], None if network.tls is None else network.tls.client
+        )
 
     def ask(self, operation: str, arguments: Mapping[str, Json], answered: Answered) -> None:
         """See `scenarios.stage.Office`."""

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Final
@@ -21,6 +21,7 @@ from typing import Any, Final
 import httpx
 
 from network.service import PARENT_VARIABLE, PCAP_VARIABLE, Address, ConfigurationError
+from network.tls import LinkTls, Tls, TlsError
 from scenarios.books import Account, PartyBooks
 from scenarios.members import ISSUERS, issuers_among
 
@@ -122,6 +123,18 @@ def read_description(path: Path) -> dict[str, Any]:
     return description
 
 
+def _tls_of(folder: Path, description: Mapping[str, Any]) -> Tls | None:
+    """The TLS of whoever is outside a network: its authority, and nobody's certificate."""
+    if description.get("tls") is None:
+        return None
+    try:
+        return Tls(folder / str(description["tls"]["ca"]))
+    except (KeyError, TypeError) as error:
+        raise ConfigurationError(f"{folder / 'network.json'} does not describe a network: tls has no ca") from error
+    except TlsError as error:
+        raise ConfigurationError(str(error)) from error
+
+
 class RunningNetwork:
     """A network that answers, known by its folder: what REST tells about it."""
 
@@ -129,7 +142,18 @@ class RunningNetwork:
         self.folder = folder
         self.description = read_description(folder / "network.json")
         token = self.description["operator_token"]
-        self.client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=10.0, trust_env=False)
+        self.tls = _tls_of(folder, self.description)
+        self.client = httpx.Client(
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=10.0,
+            trust_env=False,
+            verify=True if self.tls is None else self.tls.client,
+        )
+
+    @property
+    def terminal_tls(self) -> LinkTls | None:
+        """How a phone's links to the acquirer are secured."""
+        return None if self.tls is None else self.tls.dials_anyone()
 
     @property
     def issuers(self) -> list[str]:

@@ -71,6 +71,7 @@ def run_scenario(
     pcap: Path | None = None,
     as_json: bool,
     issuers: int | None = None,
+    tls: bool = False,
 ) -> int:
     """Run a scenario; exit code 0, `NOTHING_APPROVED`, `BOOKS_DISAGREE` or `SCENARIO_FAILED`."""
     scenario = find_scenario(name)
@@ -79,12 +80,16 @@ def run_scenario(
         raise ConfigurationError("--dir: a virtual run has a network of its own")
     if directory is not None and issuers is not None:
         raise ConfigurationError("--issuers: the network of --dir has those it has")
+    if tls and (not live or directory is not None):
+        raise ConfigurationError("--tls: it is for a live run with a network of its own")
     if pcap is not None and not live:
         raise ConfigurationError("--pcap: a virtual run has no links to capture")
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         if live:
-            result = _live(stem, scenario, seed, duration, directory, phones or demo.PHONES, issuers or 1, pcap)
+            result = _live(
+                stem, scenario, seed, duration, directory, phones or demo.PHONES, issuers or 1, pcap, tls=tls
+            )
         else:
             result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES, issuers or 1)
     except ScenarioFailed as failed:
@@ -136,6 +141,8 @@ def _live(
     phones: int,
     issuers: int,
     pcap: Path | None,
+    *,
+    tls: bool,
 ) -> Result:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if directory is not None:
@@ -152,7 +159,7 @@ def _live(
     with (
         captured_network(pcap, console) as captures,
         live_world.own_network(
-            phones=phones, cards=cards, products=cast.products, issuers=issuers, captures=captures
+            phones=phones, cards=cards, products=cast.products, issuers=issuers, captures=captures, tls=tls
         ) as processes,
     ):
         return _play_live(name, scenario, seed, duration, processes.folder, phones)

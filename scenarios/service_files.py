@@ -55,21 +55,22 @@ def with_addresses(description: Mapping[str, Any], at: Mapping[str, str]) -> dic
         Address by the names of `scenarios.processes.PORTS`.
     """
     content = dict(description)
+    scheme = "http" if content.get("tls") is None else "https"
     for one in issuers_among(content):
         content[one.party] = {
-            "api": f"http://{at[one.party]}",
+            "api": f"{scheme}://{at[one.party]}",
             "member_link": at[f"{one.party}_link"],
             "id": one.member_id,
             "bin": one.bin,
         }
-    content["switch"] = {"api": f"http://{at['switch']}", "member_link": at["member_link"], "id": SWITCH_ID}
+    content["switch"] = {"api": f"{scheme}://{at['switch']}", "member_link": at["member_link"], "id": SWITCH_ID}
     content["acquirer"] = {
-        "api": f"http://{at['acquirer']}",
+        "api": f"{scheme}://{at['acquirer']}",
         "terminal_link": at["terminal_link"],
         "monitoring_link": at["monitoring_link"],
         "id": ACQUIRER_ID,
     }
-    content["device"] = {"api": f"http://{at['device']}"}
+    content["device"] = {"api": f"{scheme}://{at['device']}"}
     return content
 
 

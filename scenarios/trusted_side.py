@@ -185,7 +185,14 @@ def _running(
         "apdu_log_clear": clear_log,
     }
     monitoring = network.description["acquirer"].get("monitoring_link")
-    optional = (("reader", reader), ("apdu_log", apdu_log), ("camera", camera), ("monitoring", monitoring))
+    authority = None if network.tls is None else network.folder / network.description["tls"]["ca"]
+    optional = (
+        ("tls_ca_file", authority),
+        ("reader", reader),
+        ("apdu_log", apdu_log),
+        ("camera", camera),
+        ("monitoring", monitoring),
+    )
     for name, value in optional:
         if value is not None:
             settings[name] = str(value.resolve()) if isinstance(value, Path) else value

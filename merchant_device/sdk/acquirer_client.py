@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from types import TracebackType
 from typing import Final
 
@@ -22,10 +23,13 @@ class AcquirerClient:
     ----------
     address : str
         Such as ``https://acquirer.example``.
+    tls : ssl.SSLContext or None
+        Whom to trust, of an acquirer whose certificate is of an authority of its own; None: those that are public.
     """
 
-    def __init__(self, address: str) -> None:
-        self._client = httpx.Client(base_url=address, timeout=ANSWER_SECONDS, trust_env=False)
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
+        verify = True if tls is None else tls
+        self._client = httpx.Client(base_url=address, timeout=ANSWER_SECONDS, trust_env=False, verify=verify)
 
     def ask(self, call: AcquirerCall) -> JsonObject:
         """Ask, and give the answer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -114,6 +115,7 @@ class Phone:
         review_seconds: float = 60.0,
         review_pause: float = 2.0,
         told: Callable[[Progress], None] = lambda _: None,
+        tls: ssl.SSLContext | None = None,
     ) -> Onboarded:
         """Make this phone a terminal of a merchant; see `merchant_device.sdk.onboarding.onboarding`.
 
@@ -121,6 +123,8 @@ class Phone:
         ----------
         acquirer : str
             Address of the acquirer's service, such as ``https://acquirer.example``.
+        tls : ssl.SSLContext or None
+            Whom to trust, of an acquirer whose certificate is of an authority of its own.
 
         Raises
         ------
@@ -137,7 +141,7 @@ class Phone:
             review_pause=review_pause,
             told=told,
         )
-        with AcquirerClient(acquirer) as client:
+        with AcquirerClient(acquirer, tls) as client:
             result = drive(steps, client.ask, self._carry, time.sleep)
         self._terminal = result.terminal
         return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -161,6 +162,7 @@ class OutsideTerminal:
         self.keys: WorkingKeys | None = None
         self.traces = itertools.count(1)
         self.socket: socket.socket | None = None
+        self.tls: ssl.SSLContext | None = None
 
     # the link
 
@@ -168,6 +170,8 @@ class OutsideTerminal:
         self.close()
         self.socket = socket.create_connection(self.address, ANSWER_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is not None:
+            self.socket = self.tls.wrap_socket(self.socket, server_hostname=self.address[0])
 
     def close(self) -> None:
         if self.socket is not None:

@@ -1,9 +1,14 @@
-"""SIGTERM to a service in the middle of a payment: the payment is answered, or mended, and the books agree."""
+"""SIGTERM to a service in the middle of a payment: the payment is answered, or mended, and the books agree.
+
+The network has TLS everywhere, as a stack has it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 
@@ -40,13 +45,17 @@ class Till:
             for one in self.network.description["terminals"]
             if one["free"]
         ]
+        authority = self.network.folder / self.network.description["tls"]["ca"]
+        self.trust = ssl.create_default_context(cafile=str(authority))
+        for terminal in self.terminals:
+            terminal.tls = self.trust
         self.cards = [OutsideCard.published(entry) for entry in self.network.description["cards"]]
 
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self.processes.running[name].pid, number)
 
     def readiness(self, name: str) -> tuple[int, str | None]:
-        response = httpx.get(self.network.url(name, "/ready"), trust_env=False)
+        response = httpx.get(self.network.url(name, "/ready"), trust_env=False, verify=self.trust)
         return response.status_code, response.json()["reason"]
 
     def pending(self) -> int:
@@ -82,7 +91,7 @@ class Till:
 @pytest.fixture(scope="module")
 def till(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Till]:
     folder = tmp_path_factory.mktemp("draining")
-    embedded.prepare(folder, free_base_port(), timeouts=TIMEOUTS, cards=10, free_terminals=8)
+    embedded.prepare(folder, free_base_port(), timeouts=TIMEOUTS, cards=10, free_terminals=8, tls=True)
     processes = Processes(folder, PARTIES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOURPARTY_DRAIN_SECONDS", "10")
@@ -138,6 +147,24 @@ def test_an_issuer_that_ends_answers_what_has_reached_it_or_it_is_mended(till: T
     until(till.agrees, "agreement")
     paid = 1234 if answer.code == "00" else 0
     until(lambda: balance(till, card) == card.balance - paid, "the balance")
+
+
+def test_who_speaks_no_tls_hears_nothing(till: Till) -> None:
+    host, _, port = till.network.description["acquirer"]["terminal_link"].rpartition(":")
+    with socket.create_connection((host, int(port)), 5) as plain:
+        plain.sendall(b"\0\x05hello")
+        heard = b""
+        while more := plain.recv(100):
+            heard += more
+    assert b"hello" not in heard
+    address = till.network.url("switch", "/health").removeprefix("https")
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http{address}", trust_env=False)
+    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+        httpx.get(f"https{address}", trust_env=False)
+    log = (till.network.folder / "acquirer.log").read_text()
+    assert log.count("TLS handshake") == 1
+    assert till.terminals[5].sign_on().code == "00"
 
 
 def balance(till: Till, card: OutsideCard) -> int:
