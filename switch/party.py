@@ -14,7 +14,6 @@ from network.iso8583 import INTERBANK, DecodeError, InterbankHeader, Message
 from network.keys import SecurityModule
 from network.party import LinkName, Standing, TimerKey, Turn
 from network.store import Store, UnitOfWork
-from network.tls import authenticated_member
 from switch import commands, refusal
 from switch.administrative import Administration, identity_of
 from switch.advice import ADVICE_TIMER, StoreAndForward, identity
@@ -185,7 +184,7 @@ class Switch:
                 self._drop("no header")
                 continue
             sender = header.source
-            if authenticated_member(link) not in (None, sender):
+            if self.links.speaker(link) not in (None, sender):
                 self._impostor(turn, link, header, body)
                 continue
             if sender not in self.links.sessions and not self._may_send(turn, link, header, body):
@@ -287,7 +286,7 @@ class Switch:
 
     def _impostor(self, turn: Turn, link: LinkName, header: InterbankHeader, body: bytes) -> None:
         """A member speaks over its own link as if it were another: nothing that it says is looked at."""
-        self._drop("not from whom the link's certificate names")
+        self._drop("not from whom the link belongs to")
         if header.reject_code == _NO_REJECT:
             refusal.send_back(turn, link, header, body, refusal.REJECT_SENDER)
 

@@ -27,6 +27,7 @@ from network.member import (
     reset_with_mac,
 )
 from network.party import SECOND, LinkChange, LinkName, Turn
+from network.tls import authenticated_member
 from switch.configuration import Configuration
 from switch.stan import StanSequence
 from switch.zones import Zones
@@ -122,6 +123,13 @@ class MemberLinks:
         message.header = session.header
         turn.send(session.link, self._zones.seal(zone, message, mac_input or interbank_mac_input(message)))
         return True
+
+    def speaker(self, link: LinkName) -> str | None:
+        """The only member that may speak over a link; None where nothing says who it is.
+
+        It is whom the certificate at the other end names, or whom the switch dials there.
+        """
+        return authenticated_member(link) or self._dialled_member(link)
 
     def changed(self, turn: Turn, change: LinkChange) -> None:
         """A link came up or went down: whoever was signed on over it no longer is."""

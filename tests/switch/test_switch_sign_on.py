@@ -6,11 +6,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from switch_world import SWITCH_ID, World
+from switch_world import SWITCH_ID, Peer, World
 
 from network.iso8583 import INTERBANK, InterbankHeader, Message
 from network.member import ZoneKeys
 from network.party import LinkChange
+from switch.refusal import REJECT_SENDER
 
 
 def request(world: World, fields: dict[int, str | bytes], member_id: str | None = None) -> bytes:
@@ -110,6 +111,32 @@ def test_sign_off_and_on_again(world: World) -> None:
     world.exchange((world.acquirer, world.acquirer.sale(1)))
     assert [reply[39] for reply in world.taken(world.acquirer)] == ["91"]
     world.sign_on(world.issuer)
+    assert same_keys(world)
+
+
+@pytest.mark.parametrize("link", ["member:77@03090000", "issuer:03090000"])
+def test_a_member_speaks_only_over_a_link_of_its_own(world: World, link: str) -> None:
+    """Whom the certificate at the other end names, or whom the switch dials: in another's name nothing is looked at."""
+    world.turn(links=[LinkChange(link, True)])
+    impostor = Peer(world.acquirer.member_id, link, bytes(16))
+    rejected = []
+    for body in (request(world, {70: "301"}), request(world, {70: "001"}), world.acquirer.sale(1)):
+        for _, sent in world.turn((impostor, body)):
+            header = INTERBANK.unpack(sent).header
+            assert isinstance(header, InterbankHeader)
+            rejected.append(header.reject_code)
+    assert rejected == [REJECT_SENDER] * 3
+    assert world.transactions() == []
+    members = world.command("list_members")
+    assert isinstance(members, list)
+    assert [one["link"] for one in members if one["member_id"] == "01020000"] == ["member:1"]
+
+
+def test_a_member_speaks_over_the_link_that_its_certificate_names(world: World) -> None:
+    world.exchange(links=[LinkChange("member:1", False)])
+    world.acquirer.link = "member:2@01020000"
+    world.peers["member:2@01020000"] = world.acquirer
+    world.sign_on(world.acquirer)
     assert same_keys(world)
 
 
