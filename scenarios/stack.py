@@ -21,8 +21,9 @@ from network.migrating import migrate
 from network.service import ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError
 from scenarios import databases, demo
+from scenarios.demo_ca import CA_FILE, Authority, Subject
 from scenarios.embedded import COUNTER_PHONES, FREE_TERMINALS, PRODUCTS
-from scenarios.members import ISSUERS
+from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID
 from scenarios.processes import PORTS, read_description
 from scenarios.service_files import (
     PARTY_OF_DEVICE,
@@ -55,11 +56,18 @@ CONTAINERS: Final[Mapping[str, str]] = {
 }
 """Party to the service of ``compose.yaml`` that runs it, which is also its host and the name of its folder."""
 
+_FOR_ALL: Final = 0o644
+
 T = TypeVar("T")
 
 
-def make_keys(root: Path) -> None:
+def make_keys(root: Path, *, tls: bool = False) -> None:
     """The first job: every secret of the stack, each in the folder of whom it is for; those that are there stay.
+
+    Parameters
+    ----------
+    tls
+        Certificates too, of a demo authority in the folder ``authority``; those that soon expire are made anew.
 
     Raises
     ------
@@ -85,7 +93,23 @@ def make_keys(root: Path) -> None:
         keep(root / "prometheus" / "operator.token", lambda: read_secret(token), 0o644)
         keep(root / DATABASE_SERVER / "superuser.password", lambda: secrets.token_urlsafe(24))
 
+        if tls:
+            _make_certificates(root)
+
     _told(root, write)
+
+
+def _make_certificates(root: Path) -> None:
+    authority = Authority(root / "authority")
+    members = {"switch": SWITCH_ID, "acquirer": ACQUIRER_ID} | {one.party: one.member_id for one in ISSUERS}
+    trusted = authority.certificate_file.read_text()
+    for party in services_of(ISSUER_COUNT):
+        name = CONTAINERS[party]
+        # the published ports are reached on this machine
+        subject = Subject((name, "localhost", "127.0.0.1"), members.get(party))
+        authority.issue("tls", subject, root / name)
+        write_secret(root / name / CA_FILE, trusted, _FOR_ALL)
+    write_secret(root / "demo" / CA_FILE, trusted, _FOR_ALL)
 
 
 def make_databases(root: Path, server: str) -> None:
@@ -112,10 +136,11 @@ def make_databases(root: Path, server: str) -> None:
     _told(root, make)
 
 
-def seed(root: Path, server: str) -> None:
+def seed(root: Path, server: str, *, tls: bool = False) -> None:
     """The third job: demo data in the databases, the services' settings, and what outsiders need in ``demo``.
 
-    A network that has been seeded is kept; only the settings are written again.
+    A network that has been seeded is kept; only the settings are written again. With `tls` they say that links and REST
+    are secured by what `make_keys` has made.
 
     Raises
     ------
@@ -127,7 +152,7 @@ def seed(root: Path, server: str) -> None:
     def make() -> None:
         if not (root / "demo" / "network.json").exists():
             _seed(root, server)
-        _write_settings(root, server)
+        _write_settings(root, server, tls=tls)
 
     _told(root, make)
 
@@ -166,7 +191,7 @@ _FOR_OUTSIDERS: Final = 0o640
 """Readable by the group that the stack's tools have."""
 
 
-def _write_settings(root: Path, server: str) -> None:
+def _write_settings(root: Path, server: str, *, tls: bool) -> None:
     names = services_of(ISSUER_COUNT)
     hosts = {name: CONTAINERS[party] for party, name in names.items()}
     hosts |= {f"{one.party}_link": CONTAINERS[one.party] for one in ISSUERS}
@@ -174,7 +199,7 @@ def _write_settings(root: Path, server: str) -> None:
     at = {port: f"{hosts[port]}:{BASE_PORT + offset}" for port, offset in PORTS.items()}
     listen = {port: f"0.0.0.0:{BASE_PORT + offset}" for port, offset in PORTS.items()}
     path = root / "demo" / "network.json"
-    content = with_addresses(read_description(path), at)
+    content = with_addresses(read_description(path) | {"tls": {"ca": CA_FILE} if tls else None}, at)
     write_json(path, content, _FOR_OUTSIDERS)
     for party, settings in settings_of(content, demo.Timeouts(), at, listen).items():
         databases.claim(_own_url(root, server, party), content["network"])
@@ -186,6 +211,10 @@ def _write_settings(root: Path, server: str) -> None:
             "wait_for_files": True,
             "migrate": False,
         }
+        if tls:
+            own["tls_ca_file"] = str(SETTINGS / CA_FILE)
+            own["tls_certificate_file"] = str(SETTINGS / "tls.crt")
+            own["tls_key_file"] = str(SETTINGS / "tls.key")
         if party == PARTY_OF_DEVICE:
             own["wallet"] = str(SETTINGS / "wallet.json")
         write_secret(root / CONTAINERS[party] / "service.toml", to_toml(own | settings))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 Root = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Folder with a folder for each service.")]
+Secured = Annotated[bool, typer.Option("--tls", help="TLS on links and REST, certificates of a demo authority.")]
 Server = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Where PostgreSQL listens.")]
 
 _ROOT = Path("/stack")
@@ -25,11 +26,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="stack")
 
 
-def keys(directory: Root = _ROOT) -> None:
-    """Make the secrets that are missing: storage keys, passwords, the operator's token."""
+def keys(directory: Root = _ROOT, tls: Secured = False) -> None:
+    """Make the secrets that are missing: storage keys, passwords, the operator's token, with --tls certificates."""
     from scenarios.stack import make_keys
 
-    make_keys(directory)
+    make_keys(directory, tls=tls)
 
 
 def databases(directory: Root = _ROOT, server: Server = _SERVER) -> None:
@@ -39,8 +40,8 @@ def databases(directory: Root = _ROOT, server: Server = _SERVER) -> None:
     make_databases(directory, server)
 
 
-def seed(directory: Root = _ROOT, server: Server = _SERVER) -> None:
+def seed(directory: Root = _ROOT, server: Server = _SERVER, tls: Secured = False) -> None:
     """Fill the databases with demo data, once, and write what services and outsiders need to know."""
     from scenarios.stack import seed as seed_stack
 
-    seed_stack(directory, server)
+    seed_stack(directory, server, tls=tls)
