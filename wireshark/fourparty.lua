@@ -297,6 +297,7 @@ local TABLES = {
       [90] = { { "MTI", 4 }, { "STAN", 6 }, { "transmitted", 10 }, { "acquirer", 11 }, { "forwarder", 11 } },
     },
   },
+  trace = "TC",
   part_meanings = {
     ["network management"] = {
       ["001"] = "sign-on, single-length keys",
@@ -1157,6 +1158,7 @@ local FIELDS = {
   error = ProtoField.string("fourparty.error", "Error"),
   emv = ProtoField.string("fourparty.emv", "Chip data object"),
   object = ProtoField.string("fourparty.object", "Object"),
+  trace = ProtoField.string("fourparty.trace", "Trace"),
   balance = ProtoField.string("fourparty.balance", "Balance"),
   mac = ProtoField.string("fourparty.monitoring.mac", "MAC"),
   json = ProtoField.string("fourparty.monitoring.json", "Object"),
@@ -1520,13 +1522,18 @@ local function add_balances(item, one, range)
   end
 end
 
-local function add_objects(item, one, range)
+-- All objects, or the trace alone, which says nothing of a card.
+local function add_objects(item, one, range, whole)
   local at, raw = 1, one.value
   while at <= #raw do
     local tag, length = raw:match("^([A-Z0-9][A-Z0-9])(%d%d%d)", at)
     if not tag or at + 4 + tonumber(length, 10) > #raw then return end
     local size = tonumber(length, 10)
-    item:add(FIELDS.object, range(one.from - one.begin + at - 1, 5 + size), tag .. ": " .. clean(raw:sub(at + 5, at + 4 + size)))
+    local part, value = range(one.from - one.begin + at - 1, 5 + size), clean(raw:sub(at + 5, at + 4 + size))
+    if whole then item:add(FIELDS.object, part, tag .. ": " .. value) end
+    if tag == TABLES.trace and value:match("^%x+$") and #value >= 32 then
+      item:add(FIELDS.trace, part, value:sub(1, 32))
+    end
     at = at + 5 + size
   end
 end
@@ -1647,12 +1654,12 @@ local function add_element(tree, message, dialect, one, tvb)
   end
   if one.number == 55 then
     add_chip_data(item, one, range)
+  elseif one.number == 59 then
+    add_objects(item, one, range, whole and not one.is_raw)
   elseif whole and not one.is_raw then
     local parts = TABLES.parts[dialect][one.number]
     if one.number == 54 then
       add_balances(item, one, range)
-    elseif one.number == 59 then
-      add_objects(item, one, range)
     elseif parts and (one.number ~= 48 or TABLES.settlement[message.mti]) then
       add_parts(item, one, range, parts)
     end

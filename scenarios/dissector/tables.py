@@ -14,6 +14,7 @@ from network.emv.tags import TAGS, Format
 from network.iso8583 import INTERBANK, RESPONSE_CODES, TERMINAL, Dialect
 from network.iso8583 import meanings as known
 from network.iso8583.field import Field
+from network.tracing import TAG
 from scenarios.cli import DEFAULT_BASE_PORT
 from scenarios.processes import PORTS
 
@@ -44,6 +45,7 @@ def dissector() -> str:
             TERMINAL.name: {48: known.TERMINAL_48, 60: known.TERMINAL_60, 61: known.TERMINAL_61},
             INTERBANK.name: {90: known.INTERBANK_90},
         },
+        "trace": TAG,
         "part_meanings": {
             "network management": known.TERMINAL_NETWORK_CODES,
             "terminal capability": known.CAPABILITIES,

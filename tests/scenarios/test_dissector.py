@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import tshark
 
-from network.iso8583 import INTERBANK, TERMINAL, DecodeError, Dialect, InterbankHeader
+from network.iso8583 import INTERBANK, TERMINAL, DecodeError, Dialect, InterbankHeader, Message
+from network.iso8583.additional_data import encode_objects
+from network.tracing import TAG
 from scenarios.dissector import dissector
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "messages.json").read_text())
@@ -131,6 +133,18 @@ def test_card_data_is_masked_unless_asked_for(tmp_path: Path) -> None:
     assert not any(pan in shown for pan in pans)
     assert "<8 bytes>" in shown
     assert all(pan in tshark.run(file, "-V", "-o", "fourparty.unmask:TRUE") for pan in pans)
+
+
+def test_the_trace_of_a_payment_shows_while_the_rest_of_its_element_is_hidden(tmp_path: Path) -> None:
+    file = tmp_path / "trace.pcapng"
+    trace, span = "0123456789abcdef" * 2, "fedcba9876543210"
+    objects = encode_objects({"T1": "6299000000000007", TAG: trace + span})
+    body = INTERBANK.pack(Message("0200", {3: "000000", 11: "000001", 59: objects}))
+    tshark.write_capture(file, [(7001, [frame(INTERBANK, body)])])
+    (masked,), (clear,) = (tshark.messages(file, unmask=unmask) for unmask in (False, True))
+    assert masked.get("trace") == clear.get("trace") == trace
+    assert masked.get("object") is None
+    assert clear.get("object") == "T1: 6299000000000007"
 
 
 def test_what_a_person_sees_and_filters(tmp_path: Path) -> None:
