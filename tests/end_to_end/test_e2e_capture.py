@@ -10,6 +10,7 @@ import pytest
 import tshark
 from running_network import command, environment
 
+from network.capture import merge
 from network.framing import MEMBER_FRAMING, TERMINAL_FRAMING
 from network.iso8583 import INTERBANK, TERMINAL, Message
 from scenarios.embedded import prepare
@@ -89,10 +90,11 @@ def test_a_whole_run_message_by_message(tmp_path: Path) -> None:
     assert len(answered) == len(sales)
 
 
-def test_a_killed_service_leaves_its_capture_and_the_next_one_another(tmp_path: Path) -> None:
+def test_with_tls_also_what_a_killed_service_left_can_be_decrypted(tmp_path: Path) -> None:
+    """And the one that is started again leaves another capture."""
     captures = tmp_path / "captures"
     captures.mkdir()
-    prepare(tmp_path / "network", free_base_port(), cards=2, free_terminals=1)
+    prepare(tmp_path / "network", free_base_port(), cards=2, free_terminals=1, tls=True)
     processes = Processes(tmp_path / "network", ("issuer", "switch", "acquirer"), captures)
     processes.start()
     try:
@@ -102,7 +104,12 @@ def test_a_killed_service_leaves_its_capture_and_the_next_one_another(tmp_path: 
         processes.wait_until_ready()
     finally:
         processes.stop()
+    merged = tmp_path / "merged.pcapng"
     killed, again = sorted(captures.glob("issuer-*.pcapng"))
     for file in (killed, again):
-        assert [one.get("mti") for one in tshark.messages(file, "-Y", 'fourparty.transaction == "key exchange"')]
-    assert len(list(captures.iterdir())) == 4
+        tshark.no_fault(found := tshark.messages(file, "-Y", "tls && fourparty"))
+        assert {one.get("mti") for one in found} >= {"0800", "0810", "0820", "0830"}
+        assert not any("fourparty.error" in one.values for one in found)
+        assert b"48020000" not in file.read_bytes(), "the ids of the header"
+    assert merge(sorted(captures.glob("*.pcapng")), merged) > 30
+    assert {one.get("transaction") for one in tshark.messages(merged)} >= {"sign-on", "key exchange"}
