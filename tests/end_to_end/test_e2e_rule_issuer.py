@@ -21,9 +21,6 @@ pytestmark = pytest.mark.live
 
 TIMEOUTS: Final = demo.Timeouts(issuer=0.8, switch=2.0, acquirer=6.0, advice_retry=0.4, reversal_retry=1.0)
 RULES: Final = """
-[host]
-late_after = 1500
-
 [[rule]]
 name = "no funds"
 when = { amount_min = 500_000 }
@@ -33,11 +30,6 @@ then = { decline = "51" }
 name = "lost"
 when = { amount_ends_with = "01" }
 then = { drop = true }
-
-[[rule]]
-name = "never seen"
-when = { amount_ends_with = "02" }
-then = { ignore = true }
 
 [[rule]]
 name = "twice"
@@ -53,16 +45,6 @@ then = { corrupt = "DE4" }
 name = "wrong MAC"
 when = { amount_ends_with = "05" }
 then = { wrong_mac = true }
-
-[[rule]]
-name = "late"
-when = { amount_ends_with = "06" }
-then = { late = true }
-
-[[rule]]
-name = "another's answer"
-when = { amount_ends_with = "07" }
-then = { other_stan = true }
 
 [[rule]]
 name = "junk"
@@ -206,7 +188,7 @@ def test_a_decline_by_amount_books_nothing(hosted: Hosted, terminal: OutsideTerm
     hosted.agree(before + 499_900)
 
 
-@pytest.mark.parametrize("amount", [1_001, 1_002, 1_004, 1_005, 1_006, 1_007, 1_008, 1_009])
+@pytest.mark.parametrize("amount", [1_001, 1_004, 1_005, 1_008, 1_009])
 def test_an_answer_that_does_not_come_in_time_or_cannot_be_believed_is_98_and_is_undone(
     hosted: Hosted, terminal: OutsideTerminal, before: int, amount: int
 ) -> None:

@@ -149,3 +149,31 @@ def test_a_member_whose_session_is_gone_is_answered_77_and_signs_on_again() -> N
     account = world.play()
     assert account["passed"], account
     assert account["paid"] == world.approved() == 200
+
+
+def test_what_is_not_as_expected_is_said() -> None:
+    wrong = '{ code = ["05", "51"], has = ["DE63"], has_not = ["DE38"], within = 1, reversal = "25" }'
+    script = QUICK + payment(amount="100", reverse="true", expect=wrong)
+    script += payment(amount="100", reverse="true", expect="{ no_answer = true }") + payment(amount="200")
+    world = World(script, rule("amount = 200", "drop = true"))
+    account = world.play()
+    assert not account["passed"]
+    first, second, third = (one["problems"] for one in account["payments"])
+    took = account["payments"][0]["milliseconds"]
+    assert first == [
+        "answered 00, expected 05 or 51",
+        f"took {took} ms, expected at most 1",
+        "the answer has no DE63",
+        "the answer has DE38",
+        "its reversal was answered 00, expected 25",
+    ]
+    assert second == ["answered 00, no answer was expected"]
+    assert third == ["not answered within 2000 ms"]
+    assert account["paid"] == world.approved() == 0
+
+
+def test_a_switch_that_does_not_answer_is_said() -> None:
+    world = World("[host]\nready_within = 3_000\n" + payment(amount="100"), "", Wire(loss=1.0))
+    account = world.play()
+    assert account["trouble"] == "the switch did not let it sign on within 3 s"
+    assert (account["passed"], account["payments"]) == (False, [])
