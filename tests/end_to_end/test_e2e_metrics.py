@@ -106,6 +106,23 @@ def test_no_label_holds_what_looks_like_a_card_number(figures: dict[str, list[Sa
             assert not any(re.search(r"\d{12}", value) for value in labels.values())
 
 
+def test_the_log_names_the_terminal_whose_message_was_altered(
+    network: Network, terminal: OutsideTerminal, card: OutsideCard
+) -> None:
+    old = terminal.keys
+    assert terminal.sign_on().code == "00"
+    new, terminal.keys = terminal.keys, old
+    terminal.send(terminal.sale(card, 100).body)
+    terminal.keys = new
+    assert terminal.receive().code == "A0"
+    text = (network.folder / "acquirer.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    (line,) = [one for one in lines if one["event"] == "wrong MAC" and one["terminal"] == terminal.terminal_id]
+    assert (line["level"], line["party"], line["mti"]) == ("warning", "acquirer", "0200")
+    assert all({"event", "level", "timestamp"} <= one.keys() for one in lines)
+    assert card.pan not in text
+
+
 # dashboard, rules, configuration
 
 
