@@ -105,12 +105,15 @@ def name_of(places: Sequence[Path]) -> str:
     --------
     >>> name_of([Path("runs/before-1"), Path("runs/before-2")]), name_of([Path("runs/x")])
     ('before', 'x')
-    >>> name_of([Path("runs/x"), Path("runs/y")])
-    'x and 1 more'
+    >>> name_of([Path("runs/x"), Path("runs/y")]), name_of([Path("runs/after/1"), Path("runs/after/2")])
+    ('x and 1 more', 'after')
     """
     names = [place.name or str(place.resolve().name) for place in places]
     if len(names) == 1:
         return names[0]
     alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     common = "".join(letters[0] for letters in alike).rstrip("-_. 0123456789")
+    parents = {place.parent.name for place in places}
+    if not common and len(parents) == 1 and all(name.isdigit() for name in names):
+        return parents.pop()
     return common or f"{names[0]} and {len(names) - 1} more"

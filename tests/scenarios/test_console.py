@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from sample_load import peak
 from sample_result import broken_day, many_ways, market_day, nothing
 
 from scenarios.console import Progress, message_trace, show
@@ -53,6 +54,18 @@ def shown(result: Result, stream: Terminal, width: int = 100) -> str:
 
 def words(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_a_load_run_shows_its_thresholds_and_why_it_is_not_valid() -> None:
+    text = words(shown(peak(rate=40.0, seconds=10, keeps_up=False), Pipe()))
+    for expected in (
+        "FAILED: The run is invalid, 4 of 4 thresholds missed",
+        "- invalid: generator 2 sent 38 %",
+        "p99<200ms 200 ms",
+        "open loop, 250 terminals",
+        "100 % sent",
+    ):
+        assert expected in text, expected
 
 
 def test_a_result_in_a_pipe_is_plain_and_complete() -> None:

@@ -36,7 +36,7 @@ from scenarios.result import FaultWindow, Interval
 NONE = Summary(0, 0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("name", ["quantities", "axis", "heat"])
+@pytest.mark.parametrize("name", ["quantities", "axis", "heat", "folders"])
 def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"scenarios.report.{name}")).failed == 0
 
