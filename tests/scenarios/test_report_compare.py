@@ -83,8 +83,14 @@ def test_live_beside_virtual_says_which_is_which(tmp_path: Path) -> None:
     runtime = next(fact for fact in found.facts if fact.name == "runtime")
     assert runtime.values == ["live", "virtual"]
     assert runtime.differs
-    page = report.write_comparison(found, tmp_path).read_text("utf-8")
+    page = report.write_comparison(found, tmp_path / "both").read_text("utf-8")
     assert "festival (virtual) against festival (live)" in page
+    # a curve that stands alone is named as well
+    alone = contrast([Side("plain", [market_day()]), Side("load", [live])])
+    page = report.write_comparison(alone, tmp_path / "alone").read_text("utf-8")
+    curve = page[page.index('<section id="percentiles"') : page.index('id="chart-percentiles"')]
+    assert "</i>load" in curve
+    assert "</i>plain" not in curve
     same = contrast([Side("x", [live]), Side("x", [live])])
     assert [side.name for side in same.sides] == ["x [1]", "x [2]"]
 
