@@ -26,10 +26,17 @@ class Quantiles:
 
     @classmethod
     def of(cls, sample: Sequence[float]) -> Quantiles:
-        """The distribution of a sample, which has at least one value."""
+        """The distribution of a sample, which has at least one value.
+
+        Its end is not the greatest value but where the last stretch has the mean that it has in the sample: one value
+        far out must not count for a line of them.
+        """
         ordered = sorted(sample)
         last = len(ordered) - 1
-        return cls(tuple(float(ordered[round(p * last)]) for p in PROBABILITIES))
+        values = [float(ordered[round(p * last)]) for p in PROBABILITIES[:-1]]
+        beyond = ordered[round(PROBABILITIES[-2] * last) :]
+        end = 2 * sum(beyond) / len(beyond) - values[-1]
+        return cls((*values, min(float(ordered[-1]), max(values[-1], end))))
 
     def at(self, probability: float) -> float:
         """The value that is not exceeded with this probability, 0 to 1."""

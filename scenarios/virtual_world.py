@@ -17,9 +17,11 @@ from typing import Any, Final
 
 import simpy
 
+from network.host import Host as Processors
 from network.keys import SecurityModule
-from network.party import SECOND, Instant, calm_collector
+from network.party import SECOND, Endpoint, Instant, Json, calm_collector
 from network.store import Store, sqlite_url
+from network.turn_cost import Quantiles
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
 from scenarios import books, demo, demo_cards
 from scenarios.measurement import Measurement
@@ -27,7 +29,8 @@ from scenarios.members import issuers_among
 from scenarios.offices import VirtualOffice
 from scenarios.outcome import result_of
 from scenarios.result import Books, Result
-from scenarios.stage import TAP_SECONDS, Cast, Phone, Process, Scenario, Stage
+from scenarios.stage import TAP_SECONDS, Answered, Cast, Host, Phone, Process, Scenario, Stage
+from scenarios.twin.calibration import Calibration, measured_as
 
 EPOCH: Final[Instant] = 1_790_125_200 * SECOND
 """When virtual runs begin: 23 September 2026, 09:00 China Standard Time."""
@@ -63,6 +66,29 @@ class SimulatedTime:
         return self.env.process(process)
 
 
+class LateHost:
+    """The phones' party, given its commands as late as a live generator's timer wakes it to give them."""
+
+    def __init__(self, office: VirtualOffice, env: simpy.Environment, lag: Quantiles, random: Random) -> None:
+        self._office = office
+        self._env = env
+        self._lag = lag
+        self._random = random
+
+    def command(self, name: str, arguments: dict[str, Json], answered: Answered) -> None:
+        """See `scenarios.stage.Host`."""
+        late = self._lag.at(self._random.random()) / SECOND
+        self._env.timeout(late).callbacks.append(lambda _: self._office.command(name, arguments, answered))
+
+    def attach(self, link: str, endpoint: Endpoint) -> None:
+        """See `scenarios.stage.Host`."""
+        self._office.attach(link, endpoint)
+
+    def detach(self, link: str) -> None:
+        """See `scenarios.stage.Host`."""
+        self._office.detach(link)
+
+
 @dataclass
 class VirtualWorld:
     """A network in virtual time, ready to be played on."""
@@ -77,6 +103,8 @@ class VirtualWorld:
     offices: dict[str, VirtualOffice]
     modules: dict[str, SecurityModule]
     cast: Cast = field(default_factory=Cast)
+    tap_seconds: float = TAP_SECONDS
+    lag: Quantiles | None = None
 
     @property
     def issuers(self) -> list[str]:
@@ -88,11 +116,11 @@ class VirtualWorld:
         measurement = Measurement(duration)
         stage = Stage(
             timing=SimulatedTime(self.env),
-            host=self.offices["merchant_device"],
+            host=self._host(),
             random=Random(f"scenario/{self.seed}"),  # noqa: S311 - a simulation must be repeatable
             duration=duration,
             measurement=measurement,
-            tap_seconds=TAP_SECONDS,
+            tap_seconds=self.tap_seconds,
             started=self.env.now,
             offices=self.offices,
             lines=self,
@@ -104,6 +132,12 @@ class VirtualWorld:
         stage.cards = [demo_cards.hold(card, self.data.chips) for card in held]
         stage.phones = [Phone(stage, terminal.terminal_id) for terminal in self.data.terminals[:phones]]
         return stage
+
+    def _host(self) -> Host:
+        office = self.offices["merchant_device"]
+        if self.lag is None:
+            return office
+        return LateHost(office, self.env, self.lag, Random(f"lag/{self.seed}"))  # noqa: S311
 
     def connect(self, terminal_id: str) -> None:
         """Join a phone that has become a terminal to its acquirer; see `scenarios.stage.Lines`."""
@@ -147,6 +181,7 @@ def virtual_world(
     cards: int = demo.CARDS,
     wire: Wire | None = None,
     cost: TurnCost | None = None,
+    calibration: Calibration | None = None,
     timeouts: demo.Timeouts | None = None,
     cast: Cast | None = None,
     issuers: int = 1,
@@ -157,6 +192,9 @@ def virtual_world(
     ----------
     wire
         How the links behave, by default without faults.
+    calibration
+        Live measurements: all parties are on a machine such as the measured one, whose processors they share, turns
+        take what they took there, links (unless `wire` is given) too, and cards answer at once, as live ones do.
     cast
         What a scenario needs besides; its numbers of phones and cards count before those given.
     issuers
@@ -167,7 +205,7 @@ def virtual_world(
     cards = cards if cast.cards is None else cast.cards
     env = simpy.Environment()
     network = VirtualNetwork(env, seed, EPOCH)
-    wire = wire or Wire()
+    wire = wire or (calibration.link() if calibration is not None else Wire())
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         parties = demo.build(Random(f"keys/{seed}"), timeouts or demo.Timeouts(), cast, issuers)  # noqa: S311
         stores = {
@@ -192,7 +230,16 @@ def virtual_world(
                 cast.devices,
             )
         )
-        nodes = {name: network.add(party.make, stores[name], cost) for name, party in parties.items()}
+        if calibration is None:
+            nodes = {name: network.add(party.make, stores[name], cost) for name, party in parties.items()}
+        else:
+            machine = calibration.machine
+            shared = Processors(env, machine.processors, machine.time_slice / SECOND)
+            costs = calibration.costs()
+            nodes = {
+                name: network.add(party.make, stores[name], costs[measured_as(name)], shared)
+                for name, party in parties.items()
+            }
         network.connect(nodes["acquirer"], "switch", nodes["switch"], "member:acquirer", wire)
         for one in issuers_among(nodes):
             network.connect(nodes["switch"], f"issuer:{one.member_id}", nodes[one.party], "switch", wire)
@@ -202,7 +249,9 @@ def virtual_world(
         network.start()
         offices = {name: VirtualOffice(node) for name, node in nodes.items()}
         modules = {name: party.module for name, party in parties.items()}
-        world = VirtualWorld(env, network, nodes, stores, data, seed, wire, offices, modules, cast)
+        tap_seconds = TAP_SECONDS if calibration is None else 0.0
+        lag = None if calibration is None else Quantiles(calibration.lag)
+        world = VirtualWorld(env, network, nodes, stores, data, seed, wire, offices, modules, cast, tap_seconds, lag)
         world.env.run(until=5.0)
         try:
             with calm_collector():

@@ -9,6 +9,8 @@ import typer
 
 from network.service import ConfigurationError
 
+DEFAULT_CALIBRATION = Path("runs/calibration.json")
+
 CalibrationFile = Annotated[
     Path | None,
     typer.Option("--calibration", metavar="FILE", help="What turns cost; that of the reference machine if not given."),
@@ -19,6 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command(epilog="Example: fourparty calibrate --out runs/calibration.json")(calibrate)
+    app.command(epilog="Example: fourparty twin --rates auto")(twin)
     app.command(epilog="Example: fourparty plan --peak 92000 --members 50 --target 'p99<200ms'")(plan)
 
 
@@ -37,6 +41,56 @@ def rates_of(option: str, text: str) -> list[float]:
     if not 1 <= len(rates) <= 100 or not all(0.1 <= rate <= 100_000 for rate in rates):
         raise ConfigurationError(f"{option}: {text!r} is no list of payments a second such as 100,200,400")
     return rates
+
+
+def calibrate(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")] = DEFAULT_CALIBRATION,
+    seconds: Annotated[float, typer.Option("--for", min=2, max=600, metavar="S", help="Seconds at each rate.")] = 6.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the load.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure on this machine what the turns of each party take, live and from light load to heavy.
+
+    Starts a network of its own. Nothing else should run meanwhile: what was disturbed is measured again, and told.
+    """
+    from scenarios.twin.calibrating import calibrate as measure
+
+    raise typer.Exit(measure(out, seconds=seconds, seed=seed, as_json=as_json))
+
+
+def twin(
+    scenario: Annotated[str, typer.Argument(help="Name of a scenario for load, or a Python file with one.")] = "steady",
+    rates: Annotated[
+        str, typer.Option(metavar="A,B,...", help="Payments a second; auto: 20, 50 and 80 % of what it takes at most.")
+    ] = "auto",
+    seconds: Annotated[float, typer.Option("--for", min=2, max=600, metavar="S", help="Seconds of each run.")] = 10.0,
+    repeats: Annotated[int, typer.Option(min=1, max=20, help="Runs at each rate; their medians count.")] = 3,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", metavar="FILE", help="What turns cost; measured if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the load, live and virtual.")] = 1,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for twin.json and calibration.json.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the same load live and in virtual time at several rates, and say how far the twin is off.
+
+    Exit code 0 when p50 and p99 are within 25 % at every rate, else 1. Nothing else should run meanwhile.
+    """
+    from scenarios.twin.comparing import compare
+
+    code = compare(
+        scenario,
+        rates=None if rates == "auto" else rates_of("--rates", rates),
+        seconds=seconds,
+        repeats=repeats,
+        seed=seed,
+        calibration=calibration,
+        folder=report,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 def plan(

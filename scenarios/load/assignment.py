@@ -32,6 +32,8 @@ class Assignment:
         Where to write down what was due.
     captures : Path or None
         Folder for a capture of what crosses the phones' links.
+    profiled : bool
+        Whether the turns of the phones' party are profiled (`network.turn_profile`).
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Assignment:
     demand: Demand
     records: Path | None = None
     captures: Path | None = None
+    profiled: bool = False
 
     def line(self) -> str:
         """One line of JSON."""
@@ -57,6 +60,7 @@ class Assignment:
                 "terminals": self.terminals,
                 "records": None if self.records is None else str(self.records),
                 "captures": None if self.captures is None else str(self.captures),
+                "profiled": self.profiled,
                 "demand": {
                     "shape": None if demand.shape is None else demand.shape.as_json(),
                     "rate": demand.rate,
@@ -84,6 +88,7 @@ class Assignment:
             terminals=plain["terminals"],
             records=None if plain["records"] is None else Path(plain["records"]),
             captures=None if plain["captures"] is None else Path(plain["captures"]),
+            profiled=plain["profiled"],
             demand=Demand(
                 shape=None if demand["shape"] is None else Shape.from_json(demand["shape"]),
                 rate=demand["rate"],

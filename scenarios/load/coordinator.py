@@ -16,6 +16,7 @@ from network.durations import Durations, Summary
 from network.live import real_now
 from network.party import SECOND
 from network.service import ConfigurationError
+from network.turn_profile import TurnSample, samples_from_json
 from scenarios import books
 from scenarios.load.assignment import Assignment
 from scenarios.load.validity import Generator, problems_of
@@ -64,6 +65,7 @@ class Generated:
     reversals: int
     books: Books
     lag: float
+    turns: list[TurnSample]
 
 
 def generate(
@@ -119,6 +121,7 @@ def generate(
         reversals=sum(one["reversals"] for one in done),
         books=found,
         lag=max(one["lag"] for one in done),
+        turns=[sample for one in done for sample in samples_from_json(one["turns"])],
     )
 
 

@@ -23,6 +23,7 @@ from network.live import real_now, run_loop
 from network.party import SECOND
 from network.service import ConfigurationError
 from network.store import Store, sqlite_url
+from network.turn_profile import samples_to_json
 from scenarios import demo, live_world
 from scenarios.load.assignment import Assignment
 from scenarios.processes import NetworkError, RunningNetwork
@@ -116,6 +117,8 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
         finished = stage.env.process(scenario(stage))
         stage.started = stage.env.now + (begins - real_now()) / SECOND + assignment.demand.warm_up
         host.time.start()
+        if assignment.profiled:
+            host.runtime.profile_turns(True)
         cpu = _Cpu(stage)
         said = stage.timing.clock()
         while not finished.triggered:
@@ -128,6 +131,7 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
                 channel.say(progress=_progress(stage))
         played = stage.timing.clock() - stage.started
         host.time.stop()
+        turns = await asyncio.wrap_future(host.runtime.profile_turns(False))
         await _settled(store)
         channel.say(
             done={
@@ -138,6 +142,7 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
                 "cpu": cpu.share,
                 "lag": host.time.lag,
                 "settled": demo.is_settled("merchant_device", store),
+                "turns": samples_to_json(turns),
             }
         )
 

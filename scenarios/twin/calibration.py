@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from network.party import CHINA_STANDARD_TIME
 from network.service import ConfigurationError
 from network.turn_cost import PROBABILITIES, Linear, MeasuredCost, Quantiles
+from network.virtual import Wire
 from scenarios.result import PARTIES
 
 FORMAT: Final = 1
@@ -132,13 +133,17 @@ class MeasuredRun(_Strict):
 
 
 class Calibration(_Strict):
-    """What the turns of every party take, and where this was measured."""
+    """What the turns of every party take, and where this was measured.
+
+    `lag` is how late a live generator's timer lets a payment begin where nothing else keeps it, in microseconds.
+    """
 
     fourparty_calibration: Literal[1] = FORMAT
     made_at: str
     version: str
     machine: Machine
     wire: WireCosts
+    lag: Distribution = (0.0,) * len(PROBABILITIES)
     parties: dict[str, PartyCosts]
     runs: tuple[MeasuredRun, ...] = ()
 
@@ -146,14 +151,29 @@ class Calibration(_Strict):
         """Party to what its turns take."""
         return {party: self.parties[party].cost() for party in PARTIES}
 
+    def link(self) -> Wire:
+        """How the links of a simulated network behave."""
+        return Wire(latency=round(self.wire.latency), jitter=round(self.wire.jitter))
+
     @property
     def title(self) -> str:
         """Where and when it was made, for people."""
         return f"{self.machine.processors} x {self.machine.processor}, {self.machine.store}, {self.made_at[:16]}"
 
 
+def measured_as(party: str) -> str:
+    """The name under which a party's costs are kept: all issuers are alike."""
+    return party if party in PARTIES else "issuer"
+
+
 def make(
-    costs: Mapping[str, MeasuredCost], *, wire: WireCosts, store: str, time_slice: float, runs: tuple[MeasuredRun, ...]
+    costs: Mapping[str, MeasuredCost],
+    *,
+    wire: WireCosts,
+    lag: Quantiles,
+    store: str,
+    time_slice: float,
+    runs: tuple[MeasuredRun, ...],
 ) -> Calibration:
     """A calibration of this machine, now."""
     return Calibration(
@@ -168,6 +188,7 @@ def make(
             time_slice=time_slice,
         ),
         wire=wire,
+        lag=lag.values,
         parties={party: PartyCosts.of(cost) for party, cost in costs.items()},
         runs=runs,
     )

@@ -8,9 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from network.service import ConfigurationError
@@ -19,6 +17,7 @@ from scenarios.twin.calibration import Calibration
 from scenarios.twin.check import Compared
 from scenarios.twin.layout import KINDS, deal, shares_of
 from scenarios.twin.plan import Plan, Trial
+from scenarios.twin.tables import table
 
 Rows: TypeAlias = Sequence[Sequence[str]]
 Tables: TypeAlias = list[tuple[str, Sequence[str], Rows]]
@@ -32,7 +31,7 @@ def show(plan: Plan, compared: Sequence[Compared], calibration: Calibration, con
     console.print(Text(_headline(plan), "bold green" if good else "bold red"), soft_wrap=not console.is_terminal)
     for title, columns, rows in _tables(plan, compared):
         console.print(Text(title, "bold"))
-        console.print(_table(columns, rows))
+        console.print(table(columns, rows))
     for line in _notes(plan, calibration):
         console.print(Text(f"- {line}", "dim"), soft_wrap=not console.is_terminal)
 
@@ -40,7 +39,7 @@ def show(plan: Plan, compared: Sequence[Compared], calibration: Calibration, con
 def show_check(compared: Sequence[Compared], console: Console) -> None:
     """Print how the model compares with full fidelity."""
     console.print(Text("the model against full fidelity, one process of each kind", "bold"))
-    console.print(_table(_CHECK_COLUMNS, _check_rows(compared)))
+    console.print(table(_CHECK_COLUMNS, _check_rows(compared)))
 
 
 def as_json(plan: Plan | None, compared: Sequence[Compared], calibration: Calibration) -> dict[str, Any]:
@@ -163,15 +162,6 @@ def _notes(plan: Plan, calibration: Calibration) -> list[str]:
         f"{plan.tried} networks tried; used: what messages alone take of a process; busy: in a turn of any size"
     )
     return notes
-
-
-def _table(columns: Sequence[str], rows: Rows) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=True)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
 
 
 def _markdown(plan: Plan | None, compared: Sequence[Compared], calibration: Calibration) -> str:

@@ -24,9 +24,13 @@ FEWEST_SAMPLES: Final = 50
 FEWEST_IDLE: Final = 200
 """A class of idleness with fewer turns borrows from the one before."""
 
+STALL: Final = 50_000
+"""Microseconds: who waits longer for the disk has met a disturbance of the machine, which says nothing about turns."""
+
 _TURN: Final = "turn"
 _WRITE: Final = "write"
 _ROUNDS: Final = 4
+_WEIGHINGS: Final = 4
 _SWEEPS: Final = 400
 
 Features: TypeAlias = "dict[str, float]"
@@ -62,6 +66,7 @@ def fit(samples: Sequence[TurnSample]) -> MeasuredCost:
     """
     if len(samples) < FEWEST_SAMPLES:
         raise CalibrationError(f"{len(samples)} turns were measured, {FEWEST_SAMPLES} are needed")
+    samples = [sample for sample in samples if sample.waiting < STALL]
     factors = _idle_factors(samples)
     outside = _fit_part(samples, lambda sample: sample.outside, factors, writes=False)
     deciding = _fit_part(samples, lambda sample: sample.deciding, factors, writes=True)
@@ -77,16 +82,26 @@ def fit(samples: Sequence[TurnSample]) -> MeasuredCost:
 
 
 def linear(lines: Sequence[tuple[Features, float, float]]) -> dict[str, float]:
-    """Coefficients, none below zero, of the least relative squared error, by coordinate descent.
+    """Coefficients, none below zero, of the least squared error relative to what they predict.
 
     Parameters
     ----------
     lines
         Features, what they took together, and how often.
     """
+    expected = [took for _, took, _ in lines]
+    found: dict[str, float] = {}
+    for _ in range(_WEIGHINGS):
+        # relative errors: a turn of a hundred events must not outweigh a hundred turns of one
+        weights = [count / max(took, 1.0) ** 2 for (_, _, count), took in zip(lines, expected, strict=True)]
+        found = _least_squares(lines, weights)
+        expected = [sum(value * found[name] for name, value in features.items()) for features, _, _ in lines]
+    return found
+
+
+def _least_squares(lines: Sequence[tuple[Features, float, float]], weights: Sequence[float]) -> dict[str, float]:
+    """Weighted least squares by coordinate descent, each coefficient held at zero where it would be below."""
     names = sorted({name for features, _, _ in lines for name in features})
-    # relative errors: a turn of a hundred events must not outweigh a hundred turns of one
-    weights = [count / max(took, 1.0) ** 2 for _, took, count in lines]
     squares: dict[str, dict[str, float]] = {name: defaultdict(float) for name in names}
     products: dict[str, float] = defaultdict(float)
     for (features, took, _), weight in zip(lines, weights, strict=True):
