@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -24,6 +24,7 @@ from network.deadlines import Deadlines
 from network.durations import Durations
 from network.framing import Framing
 from network.incident import Notes, facts_of
+from network.message_trace import TRACE_LENGTH, Traced
 from network.meter import Meter
 from network.party import (
     TURN_LIMIT,
@@ -49,9 +50,6 @@ from network.turn_profile import TurnProfile, TurnSample
 QUEUE_LIMIT: Final = 20_000
 """Messages waiting for a turn; beyond it the links are not read."""
 
-TRACE_LENGTH: Final = 2_000
-"""Messages that the process remembers, for people who ask what happened."""
-
 QUIET_SECONDS: Final = 0.05
 """How long nothing may have come before a process that awaits nothing ends."""
 
@@ -61,15 +59,6 @@ LONGEST_QUIET: Final = 0.5
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class Traced(NamedTuple):
-    """A message that crossed a link: when, which link, whether it came in, and its body."""
-
-    at: Instant
-    link: LinkName
-    incoming: bool
-    body: bytes
 
 
 def real_now() -> Instant:
@@ -420,10 +409,11 @@ class LiveRuntime:
                 self._call(endpoint, body, self._answer_from(link))
             else:
                 outgoing.setdefault(link, []).append(body)
+        left = self._now()  # when the turn began it was not decided yet
         for link, bodies in outgoing.items():
             if self._connections.send(link, bodies):
                 self.meter.went(link, bodies)
-                self.trace.extend([Traced(turn.now, link, False, body) for body in bodies])
+                self.trace.extend([Traced(left, link, False, body) for body in bodies])
         for ticket, result in turn.answers:
             answered = self._waiting.pop(ticket, None)
             if answered is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import itertools
 import socket
 import ssl
 import threading
@@ -24,11 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from network import ledger
-from network.iso8583 import INTERBANK, TERMINAL, DecodeError, describe
 from network.keys import SecurityModule
-from network.live import LiveRuntime, Traced
+from network.live import LiveRuntime
+from network.message_trace import messages_of
 from network.metrics import Metrics
-from network.party import CommandError, Json, local_time
+from network.party import CommandError, Json
 from network.readiness import Readiness, as_json
 from network.store import Store
 from network.turn_profile import samples_to_json
@@ -154,9 +153,7 @@ def application(service: Service, routes: Sequence[Routes]) -> fastapi.FastAPI:
         since: int = 0, terminal: str | None = None, limit: Annotated[int, fastapi.Query(ge=1, le=MESSAGES_LIMIT)] = 100
     ) -> list[dict[str, Json]]:
         """The messages that crossed this process's links last, described and masked."""
-        recent = [one for one in list(service.runtime.trace) if one.at >= since]
-        described = (found for one in reversed(recent) if (found := _described(one, terminal)) is not None)
-        return list(itertools.islice(described, limit))[::-1]
+        return messages_of(service.runtime.trace, since, terminal, limit)
 
     @app.get("/metrics")
     def metrics(accept: Annotated[str, fastapi.Header()] = "") -> fastapi.Response:
@@ -226,27 +223,6 @@ class Guard:
             return message
 
         await self.app(scope, bounded, send)
-
-
-def _described(one: Traced, terminal: str | None) -> dict[str, Json] | None:
-    dialect = TERMINAL if one.body[:1] == b"\x60" else INTERBANK
-    try:
-        message = dialect.unpack(one.body)
-    except DecodeError as error:
-        if terminal is not None:
-            return None
-        return {"at": one.at, "link": one.link, "incoming": one.incoming, "error": str(error)}
-    if terminal is not None and message.get(41) != terminal:
-        return None
-    return {
-        "at": one.at,
-        "time": local_time(one.at).isoformat(timespec="milliseconds"),
-        "link": one.link,
-        "incoming": one.incoming,
-        "mti": message.mti,
-        "length": len(one.body),
-        "description": describe(message, dialect),
-    }
 
 
 class _ImpatientHttp(H11Protocol):

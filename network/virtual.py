@@ -18,6 +18,7 @@ import simpy
 from network.deadlines import Deadlines
 from network.durations import Durations
 from network.host import Host
+from network.message_trace import TRACE_LENGTH, Traced
 from network.party import (
     TURN_LIMIT,
     Command,
@@ -190,6 +191,7 @@ class Node:
         self.failures: deque[Failure] = deque(maxlen=100)
         self.failure_count = 0
         self.service = Durations()
+        self.trace: deque[Traced] | None = None
         self.turns = 0
         self.events = 0
         self.is_running = False
@@ -201,10 +203,16 @@ class Node:
         self._arrivals: list[float] = []
         self._deadlines = Deadlines()
         self._busy = False
+        self._is_frozen = False
+        self._held: list[Callable[[], None]] = []
         self._life = 0
         self._wake_at: Instant | None = None
         self._tickets = 0
         self._waiting: dict[int, Callable[[Json | CommandError], None]] = {}
+
+    def remember_messages(self) -> None:
+        """From now on keep the last messages that cross the links; those of local links are kept nowhere."""
+        self.trace = deque(maxlen=TRACE_LENGTH)
 
     def start(self) -> None:
         """The first turn of the party's process."""
@@ -221,7 +229,8 @@ class Node:
             return
         self.is_running = False
         self._life += 1
-        self._busy = False
+        self._busy = self._is_frozen = False
+        self._held.clear()
         self._unit.rollback()
         self._work = Work([], [], [], [])
         self._arrivals.clear()
@@ -243,6 +252,19 @@ class Node:
             if link.is_up and link.peer.is_running:
                 self.link_changed(name, True)
                 link.peer.link_changed(link.peer_link, True)
+
+    def freeze(self) -> None:
+        """Stop the process: it does nothing, its links stay up, and what arrives waits."""
+        self._is_frozen = True
+
+    def thaw(self) -> None:
+        """Let it go on where it was stopped."""
+        if self._is_frozen:
+            self._is_frozen = False
+            held, self._held = self._held, []
+            for go_on in held:
+                go_on()
+            self._next()
 
     def attach(self, link: LinkName, endpoint: Endpoint) -> None:
         """Put something local (a card, a PIN pad) at the end of a link."""
@@ -281,7 +303,7 @@ class Node:
 
     def _next(self) -> None:
         """Begin a turn when there is something to do and the last one is over."""
-        if self._busy or not self.is_running:
+        if self._busy or self._is_frozen or not self.is_running:
             return
         if isinstance(self.cost, MeasuredCost):
             self._next_measured(self.cost)
@@ -358,6 +380,9 @@ class Node:
     def _finish(self, committed: list[Turn], arrivals: list[float], life: int) -> None:
         if life != self._life:
             return
+        if self._is_frozen:
+            self._held.append(lambda: self._finish(committed, arrivals, life))
+            return
         now = self.env.now
         for arrival in arrivals:
             self.service.record(round((now - arrival) * 1_000_000))
@@ -400,6 +425,9 @@ class Node:
             link = self.links.get(name)
             if link is None or not link.is_up or not link.peer.is_running:
                 continue
+            if self.trace is not None:
+                now = self.network.now
+                self.trace.extend([Traced(now, name, False, body) for body in bodies])
             if link.wire.is_perfect:
                 together.setdefault((id(link.wire), link.peer), []).append((link, bodies))
             else:
@@ -440,6 +468,9 @@ class Node:
                 for (link, bodies), seen in zip(group, cuts, strict=True):
                     if link.cuts == seen:
                         peer._take_in(link.peer_link, bodies)
+                        if peer.trace is not None:
+                            now = peer.network.now
+                            peer.trace.extend([Traced(now, link.peer_link, True, body) for body in bodies])
                 peer._next()
 
         self.env.timeout(max(0.0, at - self.env.now)).callbacks.append(arrive)

@@ -384,6 +384,9 @@ def run(
     issuers: Issuers = None,
     pcap: Capture = None,
     tls: Secured = False,
+    slo: Annotated[
+        str | None, typer.Option("--slo", metavar="TEXT", help='What it has to reach: "p99<200ms, approved>99%".')
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a scenario and report on it.
@@ -407,6 +410,7 @@ def run(
         issuers=issuers,
         pcap=pcap,
         tls=tls,
+        slo=slo,
         as_json=as_json,
     )
     raise typer.Exit(code)

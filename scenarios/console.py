@@ -192,13 +192,17 @@ class Progress:
         p99_us: int,
     ) -> None:
         """Say where the run stands; times in seconds of the run, the latency in microseconds."""
-        now = self._clock()
-        due = self._drawn_at + (REDRAW_EVERY if self._live is not None else LINE_EVERY)
         per_second = f", {rate(attempts / elapsed)}/s" if elapsed > 0 else ""
         text = (
             f"{attempts:,} attempts{per_second}, {approved:,} approved, {declined:,} declined, "
             f"{unanswered:,} unanswered, p99 {latency(p99_us) if attempts else '-'}"
         )
+        self.tell(elapsed, duration, text)
+
+    def tell(self, elapsed: float, duration: float, text: str) -> None:
+        """Say where the run stands, in other words; times in seconds of the run."""
+        now = self._clock()
+        due = self._drawn_at + (REDRAW_EVERY if self._live is not None else LINE_EVERY)
         self._latest = (elapsed, duration, text)
         self._stale = True
         if now >= due:

@@ -13,7 +13,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -37,7 +37,10 @@ from network.party import SECOND, calm_collector
 from network.service import Address, ConfigurationError
 from network.store import Store, sqlite_url
 from scenarios import books, demo, demo_cards, embedded
+from scenarios.faults import Breakage, Faults, wanted_links
+from scenarios.live_faults import LinkProxies, LiveBreakage
 from scenarios.load.demand import Demand
+from scenarios.load.slo import Objective
 from scenarios.measurement import Measurement
 from scenarios.offices import LiveOffice, TrustedOffice
 from scenarios.outcome import result_of
@@ -65,17 +68,27 @@ def own_network(
     captures: Path | None = None,
     database: str | None = None,
     tls: bool = False,
+    base_port: int | None = None,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Iterator[Processes]:
     """A fresh network for one run: its services in processes of their own, in a folder that goes away again.
 
-    With `database`, the URL of a PostgreSQL database, its rows are kept on that server; with `tls` its links and REST
-    interfaces are secured.
+    Parameters
+    ----------
+    database
+        URL of a PostgreSQL database; then its rows are kept on that server.
+    tls
+        Its links and REST interfaces are secured.
+    base_port
+        The first of its ports; any free ones unless given.
+    elsewhere
+        See `scenarios.embedded.prepare`.
     """
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         path = Path(folder)
         embedded.prepare(
             path,
-            free_base_port(),
+            base_port or free_base_port(),
             timeouts=timeouts,
             cards=cards,
             free_terminals=phones,
@@ -83,6 +96,7 @@ def own_network(
             issuers=issuers,
             database=database,
             tls=tls,
+            elsewhere=elsewhere,
         )
         processes = Processes(path, [name for name in services(issuers) if name != "device"], captures)
         processes.start()
@@ -90,6 +104,43 @@ def own_network(
             yield processes
         finally:
             processes.stop()
+
+
+@contextlib.contextmanager
+def breakable_network(
+    breaks: Sequence[str],
+    *,
+    phones: int,
+    cards: int,
+    products: Sequence[str] = (),
+    issuers: int = 1,
+    captures: Path | None = None,
+    tls: bool = False,
+) -> Iterator[tuple[Processes, LiveBreakage]]:
+    """A fresh network, and what breaks its parties and those of its member links that are among `breaks`."""
+    base_port = free_base_port()
+    links = wanted_links(breaks)
+    proxies = LinkProxies(base_port, links) if links else None
+    try:
+        elsewhere = proxies.elsewhere() if proxies is not None else None
+        with own_network(
+            phones=phones,
+            cards=cards,
+            products=products,
+            issuers=issuers,
+            captures=captures,
+            tls=tls,
+            base_port=base_port,
+            elsewhere=elsewhere,
+        ) as processes:
+            breakage = LiveBreakage(processes, proxies)
+            try:
+                yield processes, breakage
+            finally:
+                breakage.thaw_all()
+    finally:
+        if proxies is not None:
+            proxies.close()
 
 
 @dataclass
@@ -186,6 +237,7 @@ async def phone_host(
         devices=devices,
         now=real_now,
         demand=demand,
+        usual=cast.usual,
     )
     stage.phones = [Phone(stage, terminal["terminal_id"]) for terminal in chosen]
     stage.cards = await asyncio.to_thread(_cards, network, cast, part, parts)
@@ -254,13 +306,24 @@ def play(
     phones: int,
     progress: Progress,
     capture: Capture | None = None,
+    breakage: Breakage | None = None,
+    objectives: Sequence[Objective] = (),
 ) -> Result:
-    """Play a scenario on the network in `folder`, and measure."""
+    """Play a scenario on the network in `folder`, and measure.
+
+    Parameters
+    ----------
+    breakage
+        Breaks what the scenario says, where the network is the run's own.
+    objectives
+        What the run has to reach.
+    """
     with tempfile.TemporaryDirectory(prefix="fourparty-phones-") as own:
         store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
         try:
+            network = RunningNetwork(folder)
             return run_loop(
-                _play(RunningNetwork(folder), store, name, scenario, seed, duration, phones, progress, capture)
+                _play(network, store, name, scenario, seed, duration, phones, progress, capture, breakage, objectives)
             )
         finally:
             store.close()
@@ -276,6 +339,8 @@ async def _play(
     phones: int,
     progress: Progress,
     capture: Capture | None,
+    breakage: Breakage | None,
+    objectives: Sequence[Objective],
 ) -> Result:
     parties = ("acquirer", "switch", *network.issuers)
     needs = cast_of(scenario)
@@ -284,6 +349,8 @@ async def _play(
         network, store, seed=seed, duration=duration, phones=phones, cast=needs, capture=capture
     ) as host:
         stage: Stage = host.stage
+        if breakage is not None:
+            stage.breaker = Faults(breakage, lambda: stage.timing.clock() - stage.started)
         books_before = await asyncio.to_thread(network.books)
         before = {party: await asyncio.to_thread(network.latency_counts, party) for party in parties}
         host.runtime.service = Durations()
@@ -296,7 +363,11 @@ async def _play(
                 raise host.time.error
             await asyncio.sleep(PROGRESS_SECONDS)
             progress(min(stage.env.now, time.monotonic() - began), stage.measurement)
+        if host.time.error is not None:
+            raise host.time.error
         played = stage.env.now - stage.started
+        if stage.breaker is not None:
+            stage.breaker.mend_all()
         host.time.stop()
         agreed = await _settled(network, store, books_before)
         service = {"merchant_device": host.runtime.service.summary()}
@@ -317,6 +388,8 @@ async def _play(
         parties=service,
         books=agreed,
         environment={"phones": str(phones), **environment(host.time.lag)},
+        objectives=objectives,
+        faults=[] if stage.breaker is None else stage.breaker.windows(),
     )
 
 

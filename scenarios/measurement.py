@@ -92,8 +92,6 @@ class Measurement:
     ----------
     duration : float
         Planned length of the run, in seconds.
-    told : callable or None
-        Told of every payment that counts, when it has ended.
 
     Attributes
     ----------
@@ -107,11 +105,13 @@ class Measurement:
         Payments that ended and do not count, because they were due before the run's time zero.
     latency, service, lag : Durations
         Of payments from due to end, from sending to end, and from due to sending.
+    told : list
+        Who is told of every payment that counts, when it has ended.
     pacing : Durations
         How late payments were sent that had a free terminal: the generator's own lateness.
     """
 
-    def __init__(self, duration: float, told: Callable[[Ended], None] | None = None) -> None:
+    def __init__(self, duration: float) -> None:
         self.attempts = 0
         self.approved = 0
         self.amount = 0
@@ -131,7 +131,7 @@ class Measurement:
         self.lag = Durations()
         self.pacing = Durations()
         self.length = max(1.0, float(math.ceil(duration / SLICES)))
-        self.told = told
+        self.told: list[Callable[[Ended], None]] = []
         self._slices: dict[int, Slice] = {}
         self._ways: dict[str, tuple[Counter[str], Durations]] = {}
 
@@ -181,8 +181,8 @@ class Measurement:
             if code is not None:
                 part.codes[str(code)] += 1
             self._decided(ended, part, outcome, code)
-        if self.told is not None:
-            self.told(ended)
+        for told in self.told:
+            told(ended)
 
     def _decided(self, ended: Ended, part: Slice, outcome: Json, code: Json) -> None:
         if code in NOBODY_TO_ASK:

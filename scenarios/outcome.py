@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from network.durations import Summary
+from scenarios.load.slo import Objective, judge
 from scenarios.measurement import Measurement
-from scenarios.result import Books, ErrorSample, FaultWindow, Leg, Load, Result, Threshold
+from scenarios.result import Books, ErrorSample, FaultWindow, Leg, Load, Result
 from scenarios.stage import Scenario
 
 
@@ -24,7 +25,7 @@ def result_of(
     books: Books,
     environment: Mapping[str, str],
     load: Load | None = None,
-    thresholds: Sequence[Threshold] = (),
+    objectives: Sequence[Objective] = (),
     legs: Sequence[Leg] = (),
     errors: Sequence[ErrorSample] = (),
     faults: Sequence[FaultWindow] = (),
@@ -35,9 +36,12 @@ def result_of(
     ----------
     played : float
         Seconds from the run's time zero to the end of its last payment.
+    objectives
+        What it had to reach.
     errors
         With a trace; kinds of errors that are missing here are added without one.
     """
+    throughput = round(measurement.approved / played, 3) if played > 0 else 0.0
     traced = {sample.kind: sample.trace for sample in errors}
     return Result(
         scenario=name,
@@ -53,7 +57,7 @@ def result_of(
         refused=dict(sorted(measurement.refused.items())),
         reversals=reversals,
         amount=measurement.amount,
-        throughput=round(measurement.approved / played, 3) if played > 0 else 0.0,
+        throughput=throughput,
         end_to_end=measurement.latency.summary(),
         parties=dict(parties),
         timeline=measurement.timeline(),
@@ -61,7 +65,7 @@ def result_of(
         books=books,
         environment=dict(environment),
         load=load,
-        thresholds=list(thresholds),
+        thresholds=judge(objectives, measurement, reversals=reversals, throughput=throughput),
         histograms=measurement.histograms(),
         legs=list(legs),
         errors=[

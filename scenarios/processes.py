@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -136,11 +137,19 @@ def _tls_of(folder: Path, description: Mapping[str, Any]) -> Tls | None:
 
 
 class RunningNetwork:
-    """A network that answers, known by its folder: what REST tells about it."""
+    """A network that answers, known by its folder: what REST tells about it.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    host : str or None
+        Where it runs, if not where the folder's ``network.json`` says.
+    """
+
+    def __init__(self, folder: Path, host: str | None = None) -> None:
         self.folder = folder
         self.description = read_description(folder / "network.json")
+        if host is not None:
+            self.description = _at_host(self.description, host)
         token = self.description["operator_token"]
         self.tls = _tls_of(folder, self.description)
         self.client = httpx.Client(
@@ -212,6 +221,21 @@ class RunningNetwork:
     def latency_counts(self, party: str) -> dict[int, int]:
         """Durations of the party's messages so far: microseconds to how often."""
         return {int(us): times for us, times in self.get(party, "/latency")["counts"].items()}
+
+
+def _at_host(description: dict[str, Any], host: str) -> dict[str, Any]:
+    """The same with the parties' addresses at another host."""
+    moved = dict(description)
+    for party, about in description.items():
+        if isinstance(about, dict):
+            moved[party] = {name: _moved(value, host) for name, value in about.items()}
+    return moved
+
+
+def _moved(value: Any, host: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"^(https?://)?[^/:]+(?=:\d+$)", lambda found: f"{found[1] or ''}{host}", value)
 
 
 class Processes:

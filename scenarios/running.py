@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,9 @@ from network.service import ConfigurationError
 from scenarios import console as screen
 from scenarios import demo, live_world, report, virtual_world
 from scenarios.captures import captured_network, captured_process
+from scenarios.faults import Breakage
+from scenarios.load.slo import Objective, parse
+from scenarios.load.table import show_load
 from scenarios.measurement import Measurement
 from scenarios.processes import read_description
 from scenarios.result import Result
@@ -26,7 +30,11 @@ SCENARIO_FAILED: Final = 5
 INVALID: Final = 98
 THRESHOLD_MISSED: Final = 99
 DEFAULT_REPORTS: Final = Path("runs")
-SCENARIOS: Final = ("street_market", "corner_shop", "steady")
+SCENARIOS: Final = (
+    *("street_market", "corner_shop"),
+    *("steady", "festival", "payday", "issuer_outage", "switch_failover", "slow_issuer", "reversal_storm"),
+)
+"""Those that come with the project; the second line's take a load."""
 
 
 def find_scenario(name: str) -> Scenario:
@@ -72,10 +80,14 @@ def run_scenario(
     as_json: bool,
     issuers: int | None = None,
     tls: bool = False,
+    slo: str | None = None,
 ) -> int:
-    """Run a scenario; exit code 0, `NOTHING_APPROVED`, `BOOKS_DISAGREE` or `SCENARIO_FAILED`."""
+    """Run a scenario; its exit code, see `run_to_exit_code`."""
+    objectives = parse(slo)
     scenario = find_scenario(name)
     stem = Path(name).stem
+    if directory is not None:
+        refuse_faults(name, scenario)
     if directory is not None and not live:
         raise ConfigurationError("--dir: a virtual run has a network of its own")
     if directory is not None and issuers is not None:
@@ -84,16 +96,22 @@ def run_scenario(
         raise ConfigurationError("--tls: it is for a live run with a network of its own")
     if pcap is not None and not live:
         raise ConfigurationError("--pcap: a virtual run has no links to capture")
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
+    shown, banks = phones or demo.PHONES, issuers or 1
+
+    def play() -> Result:
         if live:
-            result = _live(
-                stem, scenario, seed, duration, directory, phones or demo.PHONES, issuers or 1, pcap, tls=tls
-            )
-        else:
-            result = _virtual(stem, scenario, seed, duration, phones or demo.PHONES, issuers or 1)
+            return _live(stem, scenario, seed, duration, directory, shown, banks, pcap, objectives, tls=tls)
+        return _virtual(stem, scenario, seed, duration, shown, banks, objectives)
+
+    return run_to_exit_code(play, report_to, as_json=as_json)
+
+
+def run_to_exit_code(play: Callable[[], Result], report_to: Path | None, *, as_json: bool) -> int:
+    """Play, show and report; `SCENARIO_FAILED` where the scenario says so, else see `exit_code`."""
+    try:
+        result = play()
     except ScenarioFailed as failed:
-        stderr.print(f"FAILED: {failed}", markup=False)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"FAILED: {failed}", markup=False)
         return SCENARIO_FAILED
     return finish(result, report_to, as_json=as_json)
 
@@ -116,7 +134,9 @@ def finish(result: Result, report_to: Path | None, *, as_json: bool) -> int:
     if as_json:
         print_json(result.as_json())
     else:
-        screen.show(result, Console(highlight=False))
+        console = Console(highlight=False)
+        screen.show(result, console)
+        show_load(result, console)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {written}", markup=False)
     return exit_code(result)
 
@@ -132,6 +152,21 @@ def exit_code(result: Result) -> int:
     return 0 if result.approved else NOTHING_APPROVED
 
 
+def refuse_faults(name: str, scenario: Scenario) -> None:
+    """Refuse a scenario that breaks things, where the network is somebody's.
+
+    Raises
+    ------
+    ConfigurationError
+        The scenario breaks things.
+    """
+    breaks = cast_of(scenario).breaks
+    if breaks:
+        raise ConfigurationError(
+            f"{name} breaks things ({', '.join(breaks)}): only in a network of its own, without --dir"
+        )
+
+
 def _live(
     name: str,
     scenario: Scenario,
@@ -141,6 +176,7 @@ def _live(
     phones: int,
     issuers: int,
     pcap: Path | None,
+    objectives: Sequence[Objective],
     *,
     tls: bool,
 ) -> Result:
@@ -148,7 +184,7 @@ def _live(
     if directory is not None:
         read_description(directory / "network.json")  # before anything is said
         with captured_process(pcap, "merchant_device", console) as capture:
-            return _play_live(name, scenario, seed, duration, directory, phones, capture)
+            return _play_live(name, scenario, seed, duration, directory, phones, capture, None, objectives)
     console.print(
         "starting issuers, switch and acquirer with demo data ..."
         if issuers > 1
@@ -158,11 +194,18 @@ def _live(
     cards = demo.CARDS if cast.cards is None else cast.cards
     with (
         captured_network(pcap, console) as captures,
-        live_world.own_network(
-            phones=phones, cards=cards, products=cast.products, issuers=issuers, captures=captures, tls=tls
-        ) as processes,
+        live_world.breakable_network(
+            cast.breaks,
+            phones=phones,
+            cards=cards,
+            products=cast.products,
+            issuers=issuers,
+            captures=captures,
+            tls=tls,
+        ) as (processes, breakage),
     ):
-        return _play_live(name, scenario, seed, duration, processes.folder, phones)
+        breaks = breakage if cast.breaks else None
+        return _play_live(name, scenario, seed, duration, processes.folder, phones, None, breaks, objectives)
 
 
 def _play_live(
@@ -172,7 +215,9 @@ def _play_live(
     duration: float,
     folder: Path,
     phones: int,
-    capture: Capture | None = None,
+    capture: Capture | None,
+    breakage: Breakage | None,
+    objectives: Sequence[Objective],
 ) -> Result:
     cast = cast_of(scenario)
     phones = phones if cast.phones is None else cast.phones
@@ -188,10 +233,20 @@ def _play_live(
             phones=phones,
             capture=capture,
             progress=lambda elapsed, measured: _update(shown, elapsed, duration, measured),
+            breakage=breakage,
+            objectives=objectives,
         )
 
 
-def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: int, issuers: int) -> Result:
+def _virtual(
+    name: str,
+    scenario: Scenario,
+    seed: int,
+    duration: float,
+    phones: int,
+    issuers: int,
+    objectives: Sequence[Objective],
+) -> Result:
     cast = cast_of(scenario)
     with (
         screen.Progress(name) as shown,
@@ -204,6 +259,7 @@ def _virtual(name: str, scenario: Scenario, seed: int, duration: float, phones: 
             duration=duration,
             phones=phones,
             progress=lambda elapsed, measured: _update(shown, elapsed, duration, measured),
+            objectives=objectives,
         )
 
 
@@ -215,5 +271,5 @@ def _update(shown: screen.Progress, elapsed: float, duration: float, measured: M
         measured.approved,
         sum(measured.declined.values()),
         measured.unanswered,
-        measured.latency.summary().p99,
+        measured.latency.percentile(99),
     )

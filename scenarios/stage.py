@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import simpy
 
 from network.party import CommandError, Endpoint, Instant, Json
+from scenarios.faults import Faults
 from scenarios.measurement import Ended, Measurement
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Phone:
     stage: Stage = field(repr=False)
     terminal_id: str
     is_busy: bool = False
+    busy_since: float = 0.0
 
     def collect(self, fen: int, card: Card, *, pin: str | None = None, typing: float = 0.0) -> simpy.Process:
         """Take a payment of `fen` with `card`; the event's value is the receipt.
@@ -167,7 +169,7 @@ class Phone:
         endpoints = payer.endpoints()
         for kind, endpoint in endpoints.items():
             stage.host.attach(f"{kind}:{self.terminal_id}", endpoint)
-        sent = stage.timing.clock()
+        self.busy_since = sent = stage.timing.clock()
         due = sent if due is None else due
         stage.host.command(
             name, {"terminal": self.terminal_id, **arguments}, lambda result: stage.timing.trigger(done, result)
@@ -301,6 +303,10 @@ class Stage:
         The environment's time at which the run's time is zero; what is due before warms up and does not count.
     demand : Demand or None
         How payments are to come to be due; None: as the scenario usually does it.
+    usual : callable or None
+        The shape of load that the scenario's cast calls usual.
+    breaker : Faults or None
+        See `faults`.
     """
 
     timing: Timing = field(repr=False)
@@ -319,6 +325,8 @@ class Stage:
     hold_again_seconds: float = HOLD_AGAIN_SECONDS
     started: float = 0.0
     demand: Demand | None = None
+    usual: Callable[[float], Shape] | None = field(repr=False, default=None)
+    breaker: Faults | None = field(repr=False, default=None)
     keeps_receipts: bool = False
     receipts: list[Receipt] = field(repr=False, default_factory=list)
 
@@ -327,6 +335,19 @@ class Stage:
         done = self.env.event()
         self.offices[party].ask(operation, arguments, lambda result: self.timing.trigger(done, result))
         return done
+
+    @property
+    def faults(self) -> Faults:
+        """What may be broken.
+
+        Raises
+        ------
+        ScenarioFailed
+            The scenario has not said that it breaks anything.
+        """
+        if self.breaker is None:
+            raise ScenarioFailed("nothing may be broken in this run: say in the scenario's cast what it breaks")
+        return self.breaker
 
     def record(
         self, receipt: Receipt, way: str, *, due: float, sent: float, human: float = 0.0, planned: float | None = None
@@ -390,6 +411,8 @@ class Cast:
         Cards that would be declined (lost, blocked, poor) stay at home.
     usual : callable or None
         Of a scenario that takes a load: the shape of its load in a run of so many seconds, unless it is told another.
+    breaks : tuple of str
+        Parties and links that the scenario breaks (`scenarios.faults`); it needs a network of its own then.
     """
 
     phones: int | None = None
@@ -399,6 +422,7 @@ class Cast:
     till: Mapping[str, Json] = field(default_factory=dict)
     sound_cards: bool = False
     usual: Callable[[float], Shape] | None = None
+    breaks: tuple[str, ...] = ()
 
 
 def cast(needs: Cast) -> Callable[[Scenario], Scenario]:

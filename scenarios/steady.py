@@ -23,4 +23,4 @@ def steady(stage: Stage) -> Process:
     def buy(card: Card) -> Purchase:
         return Purchase(round(random.lognormvariate(7.2, 0.8)) + 100)
 
-    yield from serve(stage, buy, usual)
+    yield from serve(stage, buy)

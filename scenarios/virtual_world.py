@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,18 +19,24 @@ import simpy
 
 from network.host import Host as Processors
 from network.keys import SecurityModule
+from network.message_trace import messages_of
 from network.party import SECOND, Endpoint, Instant, Json, calm_collector
 from network.store import Store, sqlite_url
 from network.turn_cost import Quantiles
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
 from scenarios import books, demo, demo_cards
-from scenarios.measurement import Measurement
+from scenarios.faults import Faults
+from scenarios.load.demand import Demand
+from scenarios.load.slo import Objective
+from scenarios.load.tracing import Asked, Followed, Sampler, Traces, follow
+from scenarios.measurement import Ended, Measurement
 from scenarios.members import issuers_among
 from scenarios.offices import VirtualOffice
 from scenarios.outcome import result_of
-from scenarios.result import Books, Result
+from scenarios.result import Books, Load, Result
 from scenarios.stage import TAP_SECONDS, Answered, Cast, Host, Phone, Process, Scenario, Stage
 from scenarios.twin.calibration import Calibration, measured_as
+from scenarios.virtual_faults import VirtualBreakage
 
 EPOCH: Final[Instant] = 1_790_125_200 * SECOND
 """When virtual runs begin: 23 September 2026, 09:00 China Standard Time."""
@@ -127,6 +133,7 @@ class VirtualWorld:
             devices=self.data.devices,
             secrets=Random(f"secrets/{self.seed}"),  # noqa: S311
             now=lambda: self.network.now,
+            usual=self.cast.usual,
         )
         held = demo.sound(self.data.wallet) if self.cast.sound_cards else self.data.wallet
         stage.cards = [demo_cards.hold(card, self.data.chips) for card in held]
@@ -261,6 +268,24 @@ def virtual_world(
                 store.close()
 
 
+def _sampler(world: VirtualWorld, duration: float, traces: Traces) -> Sampler:
+    """Follow payments over the nodes, which remember their messages from now on."""
+    asked = {}
+    for party, node in world.nodes.items():
+        node.remember_messages()
+        asked[party] = _asked(node)
+
+    def take(payment: Followed) -> bool:
+        follow(payment, asked, traces)
+        return True
+
+    return Sampler(duration, 1, lambda: world.network.now, take)
+
+
+def _asked(node: Node) -> Asked:
+    return lambda since, terminal, limit: messages_of(node.trace or (), since, terminal, limit)
+
+
 def play(
     world: VirtualWorld,
     name: str,
@@ -269,10 +294,40 @@ def play(
     duration: float,
     phones: int,
     progress: Callable[[float, Measurement], None] | None = None,
+    demand: Demand | None = None,
+    objectives: Sequence[Objective] = (),
+    load_of: Callable[[Measurement], Load] | None = None,
+    command: str | None = None,
+    told: Sequence[Callable[[Ended], None]] = (),
+    traces: Traces | None = None,
 ) -> Result:
-    """Play a scenario to its end, let everything settle, and measure."""
+    """Play a scenario to its end, let everything settle, and measure.
+
+    Parameters
+    ----------
+    demand
+        How payments are to come to be due, of a scenario that takes a load.
+    objectives
+        What the run has to reach.
+    load_of
+        Tells how payments were generated, once they have been.
+    command
+        What was typed, where that was not ``fourparty run``.
+    told
+        Are told of every payment that counts.
+    traces
+        Takes what following some of the payments tells.
+    """
     env = world.env
     stage = world.stage(duration, phones)
+    if demand is not None:
+        stage.demand = demand
+        stage.started = env.now + demand.warm_up
+    stage.measurement.told.extend(told)
+    if traces is not None:
+        stage.measurement.told.append(_sampler(world, duration, traces).take)
+    breaker = Faults(VirtualBreakage(world.network, world.nodes, world.wire), lambda: env.now - stage.started)
+    stage.breaker = breaker if world.cast.breaks else None
     before = world.party_books()
     reversals = demo.reversals(world.stores["merchant_device"])
     finished = env.process(scenario(stage))
@@ -282,6 +337,7 @@ def play(
         if progress is not None:
             progress(env.now - stage.started, stage.measurement)
     played = env.now - stage.started
+    breaker.mend_all()
     world.run_until(world.is_settled, SETTLING_SECONDS)
     measured = ("merchant_device", "acquirer", "switch", *world.issuers)
     return result_of(
@@ -297,7 +353,13 @@ def play(
         books=world.books(before),
         environment={
             "phones": str(phones),
-            "command": f"fourparty run {name} --virtual --seed {world.seed} --duration {duration:g} --phones {phones}",
+            "command": command
+            or f"fourparty run {name} --virtual --seed {world.seed} --duration {duration:g} --phones {phones}",
             "fourparty": version("fourparty"),
         },
+        load=None if load_of is None else load_of(stage.measurement),
+        objectives=objectives,
+        legs=[] if traces is None else traces.in_order(),
+        errors=[] if traces is None else traces.samples(),
+        faults=breaker.windows(),
     )

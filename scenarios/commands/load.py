@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scenarios.commands.network_folder import RunningFolder
+from network.service import ConfigurationError
 
 
 def register(app: typer.Typer) -> None:
@@ -20,21 +22,48 @@ def load(
     rate: Annotated[
         float | None, typer.Option(metavar="R", help="Payments a second; on average where the scenario has a shape.")
     ] = None,
-    length: Annotated[str, typer.Option("--for", metavar="T", help="How long payments count: 30s, 5m.")] = "30s",
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="T", help="How long payments count: 30s, 5m. [default: 30s]")
+    ] = None,
     ramp: Annotated[str | None, typer.Option(metavar="A:B", help="A rate that changes evenly: 100:900.")] = None,
-    step: Annotated[str | None, typer.Option(metavar="A,B,...", help="Levels of equal length.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="A,B,...", help="Levels of equal length: 100,200,400.")] = None,
     spike: Annotated[
-        str | None, typer.Option(metavar="A:B@S+L", help="B a second for a while: 300:1500@20s+5s.")
+        str | None, typer.Option(metavar="A:B@S+L", help="A a second, but B for a while: 300:1500@20s+5s.")
     ] = None,
     day: Annotated[float | None, typer.Option(metavar="R", help="A market day in the run, R at its busiest.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A recorded day (CSV or JSON lines), in the time of --for.")
+    ] = None,
+    uniform: Annotated[bool, typer.Option("--uniform", help="Payments evenly spread, not at random.")] = False,
     terminals: Annotated[
         int | None,
         typer.Option(min=1, max=5000, metavar="N", help="Terminals; without a rate each pays again when answered."),
     ] = None,
     generators: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="Processes that generate.")] = 1,
     warm_up: Annotated[str, typer.Option(metavar="T", help="Time before, which does not count.")] = "5s",
-    directory: RunningFolder = None,
+    slo: Annotated[
+        str | None, typer.Option(metavar="TEXT", help='What it has to reach: "p99<200ms, approved>99%".')
+    ] = None,
+    max_lag: Annotated[
+        str, typer.Option(metavar="T", help="How late 99 of 100 payments may be sent in a valid run.")
+    ] = "50ms",
+    directory: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Use the running network of DIR.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where DIR's network runs, if not where DIR says.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Generate only this part; other machines do the rest.")
+    ] = None,
+    start_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When payments begin, on every machine: 23:15:00.")
+    ] = None,
+    virtual: Annotated[bool, typer.Option("--virtual", help="In virtual time, without services.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random in the load.")] = 1,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record what was paid when, for --replay.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report.")] = None,
     pcap: Annotated[
         Path | None, typer.Option("--pcap", metavar="FILE", help="Write what crosses the links, for Wireshark.")
@@ -44,27 +73,72 @@ def load(
     """Make payments at a rate that does not depend on the answers, and report on it.
 
     Every payment is timed from when it was due. With --terminals and no rate it is a closed loop.
+    Exit codes: 0 good, 99 an objective missed, 98 invalid (the generators did not keep up), 4 the books do not agree.
     """
-    from scenarios.load import session, shapes
+    from scenarios.load import recorded_day, session, shapes, start
+    from scenarios.load import slo as objectives_of
+    from scenarios.load.arrivals import Arrivals
     from scenarios.load.demand import Demand
-    from scenarios.running import finish
+    from scenarios.running import run_to_exit_code
     from scenarios.spans import seconds_of
 
-    duration = seconds_of("--for", length)
-    shape = shapes.parse(duration, ramp_text=ramp, step_text=step, spike_text=spike, day_peak=day)
+    shaped = [ramp, step, spike, day, replay]
+    _one_network(directory, at, part, start_at, pcap, virtual=virtual)
+    objectives = objectives_of.parse(slo)
+    if replay is not None and any(one is not None for one in (rate, ramp, step, spike, day)):
+        raise ConfigurationError("--replay: a load has one shape")
+    if length is None and replay is not None:
+        duration = recorded_day.length_of(recorded_day.read_day(replay))
+    else:
+        duration = seconds_of("--for", length or "30s")
+    which, parts = start.parse_part(part)
+    shape = shapes.parse(duration, rate=rate, ramp_text=ramp, step_text=step, spike_text=spike, day_peak=day)
     order = session.Order(
         scenario=scenario,
         duration=duration,
         demand=Demand(
-            shape=shape,
+            # a rate alone is the average of the scenario's own shape
+            shape=shape if rate is None else None,
             rate=rate,
-            closed=terminals is not None and rate is None and shape is None,
+            closed=terminals is not None and rate is None and all(one is None for one in shaped),
+            arrivals=Arrivals.UNIFORM if uniform else Arrivals.POISSON,
             warm_up=seconds_of("--warm-up", warm_up, least=0.0, most=600.0),
+            part=which,
+            parts=parts,
         ),
         terminals=terminals,
         generators=generators,
         seed=seed,
         directory=directory,
+        host=at,
+        start_at=start.parse_start(start_at),
+        longest_lag=seconds_of("--max-lag", max_lag, least=0.001, most=60.0),
+        objectives=objectives,
+        replay=replay,
+        record=record,
         pcap=pcap,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
-    raise typer.Exit(finish(session.play_live(order), report, as_json=as_json))
+    play = session.play_virtual if virtual else session.play_live
+    raise typer.Exit(run_to_exit_code(lambda: play(order), report, as_json=as_json))
+
+
+def _one_network(
+    directory: Path | None,
+    at: str | None,
+    part: str | None,
+    start_at: str | None,
+    pcap: Path | None,
+    *,
+    virtual: bool,
+) -> None:
+    """Refuse options that do not go together."""
+    if virtual:
+        for name, value in {"--dir": directory, "--at": at, "--part": part, "--start-at": start_at}.items():
+            if value is not None:
+                raise ConfigurationError(f"{name}: a virtual run has a network of its own")
+        if pcap is not None:
+            raise ConfigurationError("--pcap: a virtual run has no links to capture")
+    for name, value in {"--at": at, "--part": part}.items():
+        if value is not None and directory is None:
+            raise ConfigurationError(f"{name}: goes with --dir, the folder of a running network")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenarios.load.arrivals import Arrivals, Due
+from scenarios.load.arrivals import Arrivals
 from scenarios.load.demand import Demand
 from scenarios.load.shapes import Shape
 
@@ -28,8 +28,10 @@ class Assignment:
         Of the whole run.
     demand : Demand
         Also which part of it this generator serves.
-    records : Path or None
-        Where to write down what was due.
+    replay : Path or None
+        A recorded day that is played.
+    records : bool
+        Give back what was paid when.
     captures : Path or None
         Folder for a capture of what crosses the phones' links.
     profiled : bool
@@ -43,7 +45,8 @@ class Assignment:
     duration: float
     terminals: int
     demand: Demand
-    records: Path | None = None
+    replay: Path | None = None
+    records: bool = False
     captures: Path | None = None
     profiled: bool = False
 
@@ -58,7 +61,8 @@ class Assignment:
                 "seed": self.seed,
                 "duration": self.duration,
                 "terminals": self.terminals,
-                "records": None if self.records is None else str(self.records),
+                "replay": None if self.replay is None else str(self.replay),
+                "records": self.records,
                 "captures": None if self.captures is None else str(self.captures),
                 "profiled": self.profiled,
                 "demand": {
@@ -66,7 +70,6 @@ class Assignment:
                     "rate": demand.rate,
                     "closed": demand.closed,
                     "arrivals": demand.arrivals.value,
-                    "day": None if demand.day is None else [[due.at, due.fen] for due in demand.day],
                     "warm_up": demand.warm_up,
                     "part": demand.part,
                     "parts": demand.parts,
@@ -86,7 +89,8 @@ class Assignment:
             seed=plain["seed"],
             duration=plain["duration"],
             terminals=plain["terminals"],
-            records=None if plain["records"] is None else Path(plain["records"]),
+            replay=None if plain["replay"] is None else Path(plain["replay"]),
+            records=plain["records"],
             captures=None if plain["captures"] is None else Path(plain["captures"]),
             profiled=plain["profiled"],
             demand=Demand(
@@ -94,7 +98,6 @@ class Assignment:
                 rate=demand["rate"],
                 closed=demand["closed"],
                 arrivals=Arrivals(demand["arrivals"]),
-                day=None if demand["day"] is None else [Due(at, fen) for at, fen in demand["day"]],
                 warm_up=demand["warm_up"],
                 part=demand["part"],
                 parts=demand["parts"],

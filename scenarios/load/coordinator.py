@@ -18,11 +18,14 @@ from network.party import SECOND
 from network.service import ConfigurationError
 from network.turn_profile import TurnSample, samples_from_json
 from scenarios import books
+from scenarios.live_faults import LiveBreakage, carry_out
+from scenarios.load.arrivals import Due
 from scenarios.load.assignment import Assignment
-from scenarios.load.validity import Generator, problems_of
+from scenarios.load.tracing import Traces
+from scenarios.load.validity import Generator
 from scenarios.measurement import Measurement
 from scenarios.processes import NetworkError, RunningNetwork, process_environment
-from scenarios.result import Books, Load
+from scenarios.result import Books, FaultWindow
 from scenarios.stage import ScenarioFailed
 
 READY_SECONDS: Final = 120.0
@@ -66,6 +69,9 @@ class Generated:
     books: Books
     lag: float
     turns: list[TurnSample]
+    faults: list[FaultWindow]
+    traces: Traces
+    recorded: list[Due]
 
 
 def generate(
@@ -74,6 +80,7 @@ def generate(
     *,
     start_at: int | None = None,
     told: Told = lambda _: None,
+    breakage: LiveBreakage | None = None,
 ) -> Generated:
     """Let generators play their parts on a running network, and add up what they measured.
 
@@ -83,6 +90,8 @@ def generate(
         When payments begin, an instant; as soon as all are ready unless given.
     told
         Told now and then how far it is.
+    breakage
+        Breaks what the scenario says, where the network is the run's own.
 
     Raises
     ------
@@ -98,18 +107,22 @@ def generate(
     try:
         generators.wait_until_ready()
         began = start_at or real_now() + round(HEAD_START * SECOND)
-        done = generators.play(began, told)
+        done = generators.play(began, told, breakage)
     finally:
         generators.stop()
-    measurement = Measurement(assignments[0].duration)
+    measurement, traces = Measurement(assignments[0].duration), Traces()
     service = Durations()
     for one in done:
         measurement.add(Measurement.from_json(one["measurement"]))
+        traces.add(one["traces"])
         service.add({int(us): times for us, times in one["service"].items()})
     found = _settled(network, before)
     parties = {"merchant_device": service.summary()}
     for party in keepers:
-        now = network.latency_counts(party).items()
+        try:
+            now = network.latency_counts(party).items()
+        except NetworkError:
+            continue  # a scenario may have broken it for good
         taken = {us: times - counts[party].get(us, 0) for us, times in now}
         parties[party] = Durations({us: times for us, times in taken.items() if times > 0}).summary()
     return Generated(
@@ -122,26 +135,9 @@ def generate(
         books=found,
         lag=max(one["lag"] for one in done),
         turns=[sample for one in done for sample in samples_from_json(one["turns"])],
-    )
-
-
-def load_of(generated: Generated, assignment: Assignment, shape: str, *, longest_lag: float, generators: int) -> Load:
-    """How the payments were generated, and whether the generators did what they were told."""
-    measured, demand = generated.measurement, assignment.demand
-    problems = problems_of(measured, generated.generators, closed=demand.closed, longest_lag=longest_lag)
-    return Load(
-        mode="closed" if demand.closed else "open",
-        shape=shape,
-        rate=0.0 if demand.closed else round(measured.due / assignment.duration, 3),
-        terminals=assignment.terminals,
-        generators=generators,
-        warm_up=demand.warm_up,
-        due=measured.due,
-        sent=measured.sent,
-        lag=measured.lag.summary(),
-        service=measured.service.summary(),
-        valid=not problems,
-        problems=problems,
+        traces=traces,
+        faults=[FaultWindow(**window) for window in done[0]["faults"]],
+        recorded=[Due(at, fen) for one in done for at, fen in one["recorded"]],
     )
 
 
@@ -183,7 +179,7 @@ class _Generators:
             if "ready" in content:
                 ready.add(number)
 
-    def play(self, began: int, told: Told) -> list[dict[str, Any]]:
+    def play(self, began: int, told: Told, breakage: LiveBreakage | None) -> list[dict[str, Any]]:
         """Begin at an instant, and wait for what every generator measured."""
         for process in self._processes:
             self._tell(process, str(began))
@@ -196,6 +192,8 @@ class _Generators:
             number, content = self._next(deadline, "the generators did not come to an end")
             if "done" in content:
                 done[number] = content["done"]
+            elif "fault" in content and breakage is not None:
+                carry_out(breakage, content["fault"])
             elif "progress" in content:
                 standing[number] = content["progress"]
                 told(_together(list(standing.values())))

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import simpy
 
 from scenarios.load.arrivals import Arrivals, Due, arrivals, recorded, warm_up
-from scenarios.load.shapes import Shape
-from scenarios.stage import Card, Hand, Phone, Process, Scenario, Stage, cast_of, microseconds
+from scenarios.load.shapes import Shape, constant
+from scenarios.stage import Card, Hand, Phone, Process, Stage, microseconds
 
 QUEUE_SECONDS: Final = 10.0
 LEAST_QUEUE: Final = 1_000
@@ -55,14 +55,17 @@ class Demand:
     part: int = 0
     parts: int = 1
 
-    def shaped(self, usual: Callable[[float], Shape], length: float) -> Shape:
+    def shaped(self, usual: Callable[[float], Shape] | None, length: float) -> Shape:
         """The shape of a run: what was asked for, or the scenario's own, at the rate that was asked for."""
         if self.shape is not None:
             return self.shape
+        if usual is None:
+            raise ValueError("the scenario takes no load: its cast has no usual shape")
         own = usual(length)
-        if self.rate is None:
-            return own
-        return own.scaled(self.rate / own.mean, f"{own.text}, {self.rate:g}/s on average")
+        mean = own.mean if self.rate is None else self.rate
+        if own.is_level:
+            return constant(mean, length)
+        return own.scaled(mean / own.mean, f"{own.text}, {mean:g}/s on average")
 
 
 class Purchase(NamedTuple):
@@ -87,35 +90,25 @@ Buy = Callable[[Card], Purchase]
 """What the holder of a card buys; drawn from the stage's randomness."""
 
 
-def usual_of(scenario: Scenario) -> Callable[[float], Shape]:
-    """The shape of a scenario that takes a load, in a run of so many seconds."""
-    usual = cast_of(scenario).usual
-    if usual is None:
-        raise ValueError("the scenario takes no load")
-    return usual
-
-
-def serve(stage: Stage, buy: Buy, usual: Callable[[float], Shape]) -> Process:
+def serve(stage: Stage, buy: Buy) -> Process:
     """Let payments become due for as long as the run lasts, take them, and wait for the last one's end.
 
-    Parameters
-    ----------
-    buy : callable
-        What is bought.
-    usual : callable
-        The scenario's own shape of a run of so many seconds, for a run that is not told another.
+    They become due as the run is told, or else in the shape that the scenario's cast calls usual.
     """
     demand = stage.demand or Demand()
     desk = _Desk(stage, buy, demand)
     if demand.closed:
         yield from desk.keep_paying()
     else:
-        shape = demand.shaped(usual, stage.duration)
+        day = demand.day
+        if day is None:
+            shape = demand.shaped(stage.usual, stage.duration)
+        else:
+            shape = constant(len(day) / stage.duration, stage.duration)
         desk.queue_limit = max(LEAST_QUEUE, round(shape.peak * QUEUE_SECONDS / demand.parts))
         random = stage.random
         share: dict[str, Any] = {"part": demand.part, "parts": demand.parts}
         yield from desk.open(warm_up(shape, demand.warm_up, demand.arrivals, random, **share))
-        day = demand.day
         due = arrivals(shape, demand.arrivals, random, **share) if day is None else recorded(day, **share)
         yield from desk.open(due)
         yield stage.until(stage.duration)

@@ -13,19 +13,28 @@ import os
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
+
+import httpx
 
 from network.capture import Capture
 from network.connections import allow_many_connections
 from network.durations import Durations
-from network.live import real_now, run_loop
+from network.live import LiveRuntime, real_now, run_loop
+from network.message_trace import messages_of
 from network.party import SECOND
 from network.service import ConfigurationError
 from network.store import Store, sqlite_url
 from network.turn_profile import samples_to_json
 from scenarios import demo, live_world
+from scenarios.faults import Breakage, Faults, Untouched
+from scenarios.live_faults import ToldBreakage
 from scenarios.load.assignment import Assignment
+from scenarios.load.recorded_day import Recorder, read_day
+from scenarios.load.tracing import Asked, Followed, Sampler, Traces, follow
 from scenarios.processes import NetworkError, RunningNetwork
 from scenarios.running import find_scenario
 from scenarios.stage import ScenarioFailed, Stage, cast_of
@@ -35,6 +44,11 @@ SETTLING_SECONDS: Final = 60.0
 """How long, after the last payment, reversals of the phones may take."""
 
 CHECK_SECONDS: Final = 0.05
+MOST_FOLLOWED: Final = 4
+"""Payments that may wait to be followed."""
+
+FOLLOW_SECONDS: Final = 1.0
+"""How long a party may take to tell of its messages."""
 
 
 class Channel:
@@ -99,7 +113,11 @@ def _capture(assignment: Assignment) -> Capture | None:
 
 async def _generate(assignment: Assignment, channel: Channel, store: Store, capture: Capture | None) -> None:
     scenario = find_scenario(assignment.scenario)
-    network = RunningNetwork(assignment.folder)
+    network = RunningNetwork(assignment.folder, assignment.host)
+    demand = assignment.demand
+    if assignment.replay is not None:
+        demand = replace(demand, day=read_day(assignment.replay, assignment.duration))
+    recorder = Recorder()
     async with live_world.phone_host(
         network,
         store,
@@ -107,13 +125,20 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
         duration=assignment.duration,
         phones=assignment.terminals,
         cast=cast_of(scenario),
-        demand=assignment.demand,
+        demand=demand,
         capture=capture,
     ) as host:
         channel.say(ready=len(host.stage.phones))
         begins = int(await channel.hear())
         stage: Stage = host.stage
+        if assignment.records:
+            stage.measurement.told.append(recorder.take)
+        follower = Follower(RunningNetwork(assignment.folder, assignment.host), host.runtime)
+        sampler = Sampler(assignment.duration, demand.parts, real_now, follower.take)
+        stage.measurement.told.append(sampler.take)
         host.runtime.service = Durations()
+        breaker = _breaker(assignment, stage, channel)
+        stage.breaker = breaker if cast_of(scenario).breaks else None
         finished = stage.env.process(scenario(stage))
         stage.started = stage.env.now + (begins - real_now()) / SECOND + assignment.demand.warm_up
         host.time.start()
@@ -129,7 +154,10 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
             if stage.timing.clock() - said >= PROGRESS_SECONDS:
                 said = stage.timing.clock()
                 channel.say(progress=_progress(stage))
+        if host.time.error is not None:
+            raise host.time.error
         played = stage.timing.clock() - stage.started
+        breaker.mend_all()
         host.time.stop()
         turns = await asyncio.wrap_future(host.runtime.profile_turns(False))
         await _settled(store)
@@ -141,10 +169,65 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
                 "reversals": demo.reversals(store),
                 "cpu": cpu.share,
                 "lag": host.time.lag,
+                "traces": (await asyncio.to_thread(follower.finish)).as_json(),
+                "recorded": recorder.payments,
+                "faults": [asdict(window) for window in breaker.windows()],
                 "settled": demo.is_settled("merchant_device", store),
                 "turns": samples_to_json(turns),
             }
         )
+
+
+def _breaker(assignment: Assignment, stage: Stage, channel: Channel) -> Faults:
+    """What the scenario breaks: the first generator says it to who owns the network, the others do as if."""
+    first = assignment.demand.part == 0
+    breakage: Breakage = ToldBreakage(lambda told: channel.say(fault=told)) if first else Untouched()
+    return Faults(breakage, lambda: stage.timing.clock() - stage.started)
+
+
+class Follower:
+    """Follows payments on a thread of its own, so that payments do not wait for it: over REST, and in this process."""
+
+    def __init__(self, network: RunningNetwork, runtime: LiveRuntime) -> None:
+        network.client.timeout = httpx.Timeout(FOLLOW_SECONDS)
+        self._traces = Traces()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="follower")
+        self._waiting = 0
+        self._parties: dict[str, Asked] = {
+            "merchant_device": lambda since, terminal, limit: messages_of(runtime.trace, since, terminal, limit)
+        }
+        for party in ("acquirer", "switch", *network.issuers):
+            self._parties[party] = _asked(network, party)
+
+    def take(self, payment: Followed) -> bool:
+        """Follow a payment soon, unless too many wait for it."""
+        if self._waiting >= MOST_FOLLOWED:
+            return False
+        self._waiting += 1
+        self._pool.submit(self._follow, payment)
+        return True
+
+    def finish(self) -> Traces:
+        """What it has brought, once all are followed."""
+        self._pool.shutdown(wait=True)
+        return self._traces
+
+    def _follow(self, payment: Followed) -> None:
+        try:
+            follow(payment, self._parties, self._traces)
+        finally:
+            self._waiting -= 1
+
+
+def _asked(network: RunningNetwork, party: str) -> Asked:
+    def asked(since: int, terminal: str, limit: int) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = network.get(party, "/messages", since=since, terminal=terminal, limit=limit)
+        except NetworkError:
+            return []  # it may be what was broken
+        return found
+
+    return asked
 
 
 async def _settled(store: Store) -> None:

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
+from network.party import SECOND
 from network.service import ConfigurationError
 from scenarios import console as screen
-from scenarios import demo, live_world
+from scenarios import demo, live_world, virtual_world
 from scenarios.captures import captured_network
+from scenarios.live_faults import LiveBreakage
 from scenarios.load import coordinator
+from scenarios.load.arrivals import Arrivals
 from scenarios.load.assignment import Assignment
 from scenarios.load.coordinator import Standing
-from scenarios.load.demand import Demand, usual_of
-from scenarios.load.validity import LONGEST_LAG
+from scenarios.load.demand import Demand
+from scenarios.load.recorded_day import Recorder, read_day, write_day
+from scenarios.load.slo import Objective
+from scenarios.load.tracing import Traces
+from scenarios.load.validity import LONGEST_LAG, Generator, load_of
+from scenarios.measurement import Measurement
 from scenarios.outcome import result_of
-from scenarios.processes import RunningNetwork
-from scenarios.result import Result
-from scenarios.running import find_scenario
+from scenarios.processes import RunningNetwork, read_description
+from scenarios.report.quantities import latency, rate
+from scenarios.result import Load, Result
+from scenarios.running import find_scenario, refuse_faults
 from scenarios.stage import Scenario, cast_of
 
-TERMINALS_PER_RATE = 0.5
-LEAST_TERMINALS = 32
-MOST_TERMINALS = 1_000
+TERMINALS_PER_RATE: Final = 0.5
+LEAST_TERMINALS: Final = 32
+MOST_TERMINALS: Final = 1_000
 """Terminals of an open loop that is not told how many: those that so many seconds of its rate keep busy."""
 
-SPARE_CARDS = 20
+SPARE_CARDS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -56,49 +65,131 @@ class Order:
         Instant at which payments begin.
     longest_lag : float
         Seconds; see `scenarios.load.validity`.
+    objectives : sequence of Objective
+        What the run has to reach.
+    replay, record : Path or None
+        A recorded day to play, and where to record one.
     pcap : Path or None
         Where to write what crosses the links.
+    command : str
+        What was typed, for who wants to type it again.
     """
 
     scenario: str
     duration: float
     demand: Demand
-    terminals: int | None
-    generators: int
-    seed: int
+    terminals: int | None = None
+    generators: int = 1
+    seed: int = 1
     directory: Path | None = None
     host: str | None = None
     start_at: int | None = None
     longest_lag: float = LONGEST_LAG
-    records: Path | None = None
+    objectives: Sequence[Objective] = ()
+    replay: Path | None = None
+    record: Path | None = None
     pcap: Path | None = None
+    command: str = "fourparty load"
+
+    @property
+    def name(self) -> str:
+        """The scenario's name."""
+        return Path(self.scenario).stem
+
+
+def load_scenario(order: Order) -> Scenario:
+    """The scenario of an order.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, it makes its payments at times of its own, or it breaks things in a network of somebody's.
+    """
+    scenario = find_scenario(order.scenario)
+    if cast_of(scenario).usual is None:
+        raise ConfigurationError(
+            f"{order.scenario} makes its payments at times of its own and takes no load: use fourparty run"
+        )
+    if order.directory is not None:
+        refuse_faults(order.scenario, scenario)
+        read_description(order.directory / "network.json")
+    return scenario
+
+
+def play_virtual(order: Order) -> Result:
+    """Play in virtual time."""
+    scenario = load_scenario(order)
+    demand = order.demand
+    if order.replay is not None:
+        demand = replace(demand, day=read_day(order.replay, order.duration))
+    terminals = order.terminals or _wanted(order, scenario, demand)
+    recorder = Recorder()
+
+    def load(measured: Measurement) -> Load:
+        shape = _shape_text(demand, scenario, order.duration, terminals)
+        return load_of(
+            measured,
+            demand,
+            duration=order.duration,
+            shape=shape,
+            terminals=terminals,
+            generators=[Generator(0.0, True)],
+            longest_lag=order.longest_lag,
+        )
+
+    cast = replace(cast_of(scenario), phones=None, cards=_cards_for(terminals, least=0))
+    with (
+        screen.Progress(order.name) as shown,
+        virtual_world.virtual_world(order.seed, phones=terminals, cast=cast) as world,
+    ):
+        result = virtual_world.play(
+            world,
+            order.name,
+            scenario,
+            duration=order.duration,
+            phones=terminals,
+            progress=lambda elapsed, measured: _show(shown, _standing(elapsed, measured), order.duration),
+            demand=demand,
+            objectives=order.objectives,
+            load_of=load,
+            command=order.command,
+            told=[recorder.take] if order.record is not None else [],
+            traces=Traces(),
+        )
+    if order.record is not None:
+        write_day(order.record, recorder.payments)
+    return result
 
 
 def play_live(order: Order) -> Result:
-    """Play on live services."""
-    scenario = load_scenario(order.scenario)
+    """Play on live services, with generators of their own."""
+    scenario = load_scenario(order)
+    demand = order.demand
+    if order.replay is not None:
+        demand = replace(demand, day=read_day(order.replay, order.duration))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with captured_network(order.pcap, console) as captures, _network(order, scenario, captures) as folder:
-        network = RunningNetwork(folder)
-        terminals = _terminals(order, scenario, network)
+    with (
+        captured_network(order.pcap, console) as captures,
+        _network(order, scenario, demand, captures) as (folder, breakage),
+    ):
+        network = RunningNetwork(folder, order.host)
+        terminals = _terminals(order, scenario, demand, network)
         assignments = list(_assignments(order, folder, terminals, captures))
         console.print(f"{terminals} terminals sign on ...")
-        name = Path(order.scenario).stem
-        with screen.Progress(name) as shown:
+        with screen.Progress(order.name) as shown:
             generated = coordinator.generate(
                 network,
                 assignments,
                 start_at=order.start_at,
                 told=lambda standing: _show(shown, standing, order.duration),
+                breakage=breakage,
             )
-    shape = shape_text(order, scenario, terminals)
-    load = coordinator.load_of(
-        generated, assignments[0], shape, longest_lag=order.longest_lag, generators=len(assignments)
-    )
-    zero = generated.began + round(order.demand.warm_up * 1_000_000)
+    if order.record is not None:
+        write_day(order.record, generated.recorded)
+    zero = generated.began + round(demand.warm_up * SECOND)
     return result_of(
         generated.measurement,
-        name=name,
+        name=order.name,
         scenario=scenario,
         runtime="live",
         seed=order.seed,
@@ -108,62 +199,71 @@ def play_live(order: Order) -> Result:
         parties=generated.parties,
         books=generated.books,
         environment={"phones": str(terminals), **live_world.environment(generated.lag)},
-        load=load,
+        load=load_of(
+            generated.measurement,
+            demand,
+            duration=order.duration,
+            shape=_shape_text(demand, scenario, order.duration, terminals),
+            terminals=terminals,
+            generators=generated.generators,
+            longest_lag=order.longest_lag,
+        ),
+        objectives=order.objectives,
+        legs=generated.traces.in_order(),
+        errors=generated.traces.samples(),
+        faults=generated.faults,
     )
 
 
-def load_scenario(name: str) -> Scenario:
-    """A scenario that can be loaded.
-
-    Raises
-    ------
-    ConfigurationError
-        There is none, or it makes its payments at times of its own.
-    """
-    scenario = find_scenario(name)
-    if cast_of(scenario).usual is None:
-        raise ConfigurationError(f"{name} makes its payments at times of its own and takes no load: use fourparty run")
-    return scenario
-
-
-def shape_text(order: Order, scenario: Scenario, terminals: int) -> str:
+def _shape_text(demand: Demand, scenario: Scenario, duration: float, terminals: int) -> str:
     """The load for people."""
-    demand = order.demand
     if demand.closed:
         return f"{terminals} terminals"
     if demand.day is not None:
-        return f"recorded day of {len(demand.day):,} payments"
-    text = demand.shaped(usual_of(scenario), order.duration).text
-    return text if demand.arrivals.value == "poisson" else f"{text}, evenly spread"
+        text = f"recorded day of {len(demand.day):,} payments"
+    else:
+        text = demand.shaped(cast_of(scenario).usual, duration).text
+        text += ", evenly spread" if demand.arrivals is Arrivals.UNIFORM else ""
+    return text if demand.parts == 1 else f"{text}, part {demand.part + 1} of {demand.parts}"
 
 
 @contextlib.contextmanager
-def _network(order: Order, scenario: Scenario, captures: Path | None) -> Iterator[Path]:
+def _network(
+    order: Order, scenario: Scenario, demand: Demand, captures: Path | None
+) -> Iterator[tuple[Path, LiveBreakage | None]]:
     if order.directory is not None:
-        yield order.directory
+        yield order.directory, None
         return
-    terminals = order.terminals or _wanted(order, scenario)
+    terminals = order.terminals or _wanted(order, scenario, demand)
     Console(stderr=True, highlight=False).print("starting issuer, switch and acquirer with demo data ...")
-    # of a hundred cards four would be declined and stay at home
-    cards = max(demo.CARDS, terminals * 100 // 95 + SPARE_CARDS)
-    with live_world.own_network(phones=terminals, cards=cards, captures=captures) as processes:
-        yield processes.folder
+    breaks = cast_of(scenario).breaks
+    with live_world.breakable_network(breaks, phones=terminals, cards=_cards_for(terminals), captures=captures) as (
+        processes,
+        breakage,
+    ):
+        yield processes.folder, breakage
 
 
-def _terminals(order: Order, scenario: Scenario, network: RunningNetwork) -> int:
-    wanted = order.terminals or _wanted(order, scenario)
+def _cards_for(terminals: int, *, least: int = demo.CARDS) -> int:
+    """Cards that a network needs so that every terminal can have a sound one: four of a hundred are not."""
+    return max(least, terminals * 100 // 95 + SPARE_CARDS)
+
+
+def _terminals(order: Order, scenario: Scenario, demand: Demand, network: RunningNetwork) -> int:
     there_are = len(live_world.free_terminals(network))
     if order.terminals is not None and order.terminals > there_are:
         raise ConfigurationError(f"--terminals: the network has {there_are} free terminals")
-    return min(wanted, there_are)
+    terminals = min(order.terminals or _wanted(order, scenario, demand), there_are)
+    if terminals < order.generators * demand.parts:
+        raise ConfigurationError(f"--generators: there are {terminals} terminals for them, not one for each")
+    return terminals
 
 
-def _wanted(order: Order, scenario: Scenario) -> int:
-    demand = order.demand
+def _wanted(order: Order, scenario: Scenario, demand: Demand) -> int:
     if demand.day is not None:
         peak = len(demand.day) / order.duration
     else:
-        peak = demand.shaped(usual_of(scenario), order.duration).peak
+        peak = demand.shaped(cast_of(scenario).usual, order.duration).peak
     return min(MOST_TERMINALS, max(LEAST_TERMINALS, round(peak * TERMINALS_PER_RATE)))
 
 
@@ -179,20 +279,36 @@ def _assignments(order: Order, folder: Path, terminals: int, captures: Path | No
             seed=order.seed,
             duration=order.duration,
             terminals=terminals,
-            demand=replace(demand, part=part, parts=demand.parts * order.generators),
-            records=order.records,
+            demand=replace(demand, day=None, part=part, parts=demand.parts * order.generators),
+            replay=order.replay,
+            records=order.record is not None,
             # the services of a network of its own capture every link themselves
             captures=captures if order.directory is not None else None,
         )
 
 
+def _standing(elapsed: float, measured: Measurement) -> Standing:
+    return Standing(
+        elapsed=elapsed,
+        due=measured.due,
+        sent=measured.sent,
+        approved=measured.approved,
+        declined=sum(measured.declined.values()),
+        failed=measured.unanswered + sum(measured.refused.values()),
+        p99=measured.latency.percentile(99),
+        lag_p99=measured.lag.percentile(99),
+    )
+
+
 def _show(shown: screen.Progress, standing: Standing, duration: float) -> None:
-    shown.update(
-        max(0.0, standing.elapsed),
+    if standing.elapsed < 0:
+        shown.tell(0.0, duration, f"warming up, {-standing.elapsed:.0f} s to go")
+        return
+    per_second = f" ({rate(standing.due / standing.elapsed)}/s)" if standing.elapsed > 0 else ""
+    shown.tell(
+        standing.elapsed,
         max(standing.elapsed, duration),
-        standing.sent,
-        standing.approved,
-        standing.declined,
-        standing.failed,
-        standing.p99,
+        f"{standing.due:,} due{per_second}, {standing.sent:,} sent, {standing.approved:,} approved, "
+        f"{standing.declined:,} declined, {standing.failed:,} failed, p99 {latency(standing.p99)}, "
+        f"lag p99 {latency(standing.lag_p99)}",
     )

@@ -92,6 +92,11 @@ class Shape:
         """The rate at which it begins."""
         return self.points[0].rate
 
+    @property
+    def is_level(self) -> bool:
+        """Whether the rate is the same all the time."""
+        return all(point.rate == self.first for point in self.points)
+
     def expected(self, at: float) -> float:
         """Payments that are expected until `at`: the integral of the rate."""
         if at <= 0:

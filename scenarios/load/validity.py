@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from scenarios.load.demand import Demand
 from scenarios.measurement import Measurement
 from scenarios.report.quantities import latency
+from scenarios.result import Load
 
 LONGEST_LAG: Final = 0.05
 """Seconds: 99 of 100 payments that have a terminal must be sent so soon after they are due."""
@@ -21,6 +23,44 @@ class Generator:
 
     cpu: float
     settled: bool
+
+
+def load_of(
+    measured: Measurement,
+    demand: Demand,
+    *,
+    duration: float,
+    shape: str,
+    terminals: int,
+    generators: list[Generator],
+    longest_lag: float = LONGEST_LAG,
+) -> Load:
+    """How the payments were generated, and whether the generators did what they were told.
+
+    Parameters
+    ----------
+    duration
+        Seconds that count.
+    shape
+        Of the load, for people.
+    longest_lag
+        Seconds; see `LONGEST_LAG`.
+    """
+    problems = problems_of(measured, generators, closed=demand.closed, longest_lag=longest_lag)
+    return Load(
+        mode="closed" if demand.closed else "open",
+        shape=shape,
+        rate=0.0 if demand.closed else round(measured.due / duration, 3),
+        terminals=terminals,
+        generators=len(generators),
+        warm_up=demand.warm_up,
+        due=measured.due,
+        sent=measured.sent,
+        lag=measured.lag.summary(),
+        service=measured.service.summary(),
+        valid=not problems,
+        problems=problems,
+    )
 
 
 def problems_of(

@@ -1,0 +1,44 @@
+"""The switch's process dies and its standby takes over the database and the address.
+
+For a moment no acquirer reaches the network: payments are answered 91. What was on its way is reversed, by the acquirer
+where the answer did not come, and what the switch had committed is resumed by the process that takes over.
+"""
+
+from __future__ import annotations
+
+from scenarios.issuer_outage import check_trade_resumed
+from scenarios.load.demand import Purchase, serve
+from scenarios.load.shapes import Shape, constant
+from scenarios.stage import Card, Cast, Process, Stage, cast
+
+USUAL_RATE = 20.0
+DOWN = 0.4
+"""When it dies, as a part of the run."""
+
+TAKEOVER_SECONDS = 2.0
+"""How long the standby takes to notice and to begin."""
+
+
+def usual(length: float) -> Shape:
+    """The rate at which the scenario plays unless told another."""
+    return constant(USUAL_RATE, length)
+
+
+@cast(Cast(sound_cards=True, usual=usual, breaks=("switch",)))
+def switch_failover(stage: Stage) -> Process:
+    """The switch dies, and another process takes over its database."""
+    random = stage.random
+    stage.env.process(_failover(stage))
+
+    def buy(card: Card) -> Purchase:
+        return Purchase(round(random.lognormvariate(7.2, 0.8)) + 100)
+
+    yield from serve(stage, buy)
+    check_trade_resumed(stage, stage.duration * DOWN + TAKEOVER_SECONDS)
+
+
+def _failover(stage: Stage) -> Process:
+    yield stage.until(stage.duration * DOWN)
+    stage.faults.crash("switch")
+    yield stage.env.timeout(TAKEOVER_SECONDS)
+    stage.faults.restart("switch")
