@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -15,6 +16,7 @@ PORT_OF_LINK: Final[Mapping[str, str]] = {"acquirer-switch": "member_link", "swi
 """Whose port (`scenarios.processes.PORTS`) stands at the end of a link that is dialled."""
 
 ANSWER_SECONDS: Final = 10.0
+JOIN_SECONDS: Final = 0.05
 VERBS: Final = ("crash", "restart", "freeze", "thaw", "slow", "cut", "mend")
 
 
@@ -36,8 +38,28 @@ class LinkProxies:
         self._proxies = {
             link: FaultProxy("127.0.0.1:0", address(base_port, PORT_OF_LINK[link]), name=link) for link in links
         }
+        self._waiting: list[concurrent.futures.Future[None]] = []
         for proxy in self._proxies.values():
-            self._do(proxy.start())
+            self._do(self._take_port(proxy))
+            self._waiting.append(asyncio.run_coroutine_threadsafe(self._join_in(proxy), self._loop))
+
+    @staticmethod
+    async def _take_port(proxy: FaultProxy) -> None:
+        await proxy.start()
+        await proxy.stop()
+
+    @staticmethod
+    async def _join_in(proxy: FaultProxy) -> None:
+        """Listen from when there is somebody to hand on to, so that who dials too early is told so by the system."""
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*proxy.upstream)
+            except OSError:
+                await asyncio.sleep(JOIN_SECONDS)
+                continue
+            writer.close()
+            await proxy.start()
+            return
 
     def elsewhere(self) -> dict[str, str]:
         """By the name of a port: where others reach it, so that the proxy is in between."""
@@ -71,6 +93,8 @@ class LinkProxies:
 
     def close(self) -> None:
         """End the proxies."""
+        for waiting in self._waiting:
+            waiting.cancel()
         for proxy in self._proxies.values():
             self._do(proxy.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -307,7 +307,7 @@ class Measurement:
             known_latencies.add(latencies.counts)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain data, for another process; durations as encoded HdrHistograms."""
+        """All of it as plain data, for another process; durations of the whole run as encoded HdrHistograms."""
         return {
             "length": self.length,
             **{name: getattr(self, name) for name in _NUMBERS},
@@ -319,8 +319,8 @@ class Measurement:
                 str(index): {
                     **{name: getattr(part, name) for name in _SLICE_NUMBERS},
                     "codes": dict(part.codes),
-                    "latency": part.latency.encoded(),
-                    "lag": part.lag.encoded(),
+                    "latency": _plain(part.latency),
+                    "lag": _plain(part.lag),
                 }
                 for index, part in self._slices.items()
             },
@@ -352,12 +352,20 @@ class Measurement:
             read._slices[int(index)] = Slice(
                 **{name: int(part[name]) for name in _SLICE_NUMBERS},
                 codes=Counter(part["codes"]),
-                latency=Durations.decoded(part["latency"]),
-                lag=Durations.decoded(part["lag"]),
+                latency=_durations(part["latency"]),
+                lag=_durations(part["lag"]),
             )
         for way, one in plain["ways"].items():
             read._ways[way] = (Counter(one["counts"]), Durations.decoded(one["latency"]))
         return read
+
+
+def _plain(durations: Durations) -> dict[str, int]:
+    return {str(microseconds): times for microseconds, times in sorted(durations.counts.items())}
+
+
+def _durations(plain: Mapping[str, int]) -> Durations:
+    return Durations({int(microseconds): int(times) for microseconds, times in plain.items()})
 
 
 def heat(durations: Durations) -> dict[int, int]:

@@ -18,7 +18,7 @@ from scenarios import demo, live_world, report, virtual_world
 from scenarios.captures import captured_network, captured_process
 from scenarios.faults import Breakage
 from scenarios.load.slo import Objective, parse
-from scenarios.load.table import show_load
+from scenarios.load.table import show_faults_and_legs
 from scenarios.measurement import Measurement
 from scenarios.processes import read_description
 from scenarios.result import Result
@@ -136,7 +136,7 @@ def finish(result: Result, report_to: Path | None, *, as_json: bool) -> int:
     else:
         console = Console(highlight=False)
         screen.show(result, console)
-        show_load(result, console)
+        show_faults_and_legs(result, console)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"report: {written}", markup=False)
     return exit_code(result)
 

@@ -60,7 +60,9 @@ def scenarios_in_the_documents() -> dict[str, str]:
     return {re.findall(r"^def (\w+)\(stage", program, re.MULTILINE)[0]: program for program in programs}
 
 
-@pytest.mark.parametrize(("name", "ways"), [("one_till", {"card"}), ("kiosk", {"card", "merchant_code"})])
+@pytest.mark.parametrize(
+    ("name", "ways"), [("one_till", {"card"}), ("kiosk", {"card", "merchant_code"}), ("held_breath", {"card"})]
+)
 def test_the_scenarios_in_the_documents_run(tmp_path: Path, name: str, ways: set[str]) -> None:
     path = tmp_path / f"{name}.py"
     path.write_text(scenarios_in_the_documents()[name])

@@ -174,7 +174,7 @@ def play_live(order: Order) -> Result:
     ):
         network = RunningNetwork(folder, order.host)
         terminals = _terminals(order, scenario, demand, network)
-        assignments = list(_assignments(order, folder, terminals, captures))
+        assignments = list(assignments_of(order, folder, terminals, captures))
         console.print(f"{terminals} terminals sign on ...")
         with screen.Progress(order.name) as shown:
             generated = coordinator.generate(
@@ -267,11 +267,12 @@ def _wanted(order: Order, scenario: Scenario, demand: Demand) -> int:
     return min(MOST_TERMINALS, max(LEAST_TERMINALS, round(peak * TERMINALS_PER_RATE)))
 
 
-def _assignments(order: Order, folder: Path, terminals: int, captures: Path | None) -> Iterator[Assignment]:
+def assignments_of(order: Order, folder: Path, terminals: int, captures: Path | None) -> Iterator[Assignment]:
     """The generators' parts: this machine's share, divided among its processes."""
     demand = order.demand
     for number in range(order.generators):
-        part = demand.part * order.generators + number
+        # every parts-th of this machine's own: other machines may have another number of generators
+        part = demand.part + number * demand.parts
         yield Assignment(
             folder=folder,
             host=order.host,

@@ -139,7 +139,18 @@ def test_two_machines_begin_together(own: Own, tmp_path: Path) -> None:
     usual = ["--rate", "40", "--for", "3s", "--warm-up", "1s", "--dir", str(own.folder), "--at", "127.0.0.1", "--json"]
     day = tmp_path / "day.jsonl"
     parts = [
-        ["--part", "1/2", "--generators", "2", "--record", str(day), "--slo", "p99<30s, approved>=99%, max<1us"],
+        [
+            "--part",
+            "1/2",
+            "--generators",
+            "2",
+            "--max-lag",
+            "10s",
+            "--record",
+            str(day),
+            "--slo",
+            "p99<30s, approved>=99%, max<1us",
+        ],
         ["--part", "2/2", "--max-lag", "10s", "--slo", "approved>=99%"],
     ]
     running = [
@@ -169,7 +180,7 @@ def test_two_machines_begin_together(own: Own, tmp_path: Path) -> None:
 
 
 def check_result(result: dict[str, Any]) -> None:
-    assert result["load"]["valid"] or "late" in result["load"]["problems"][0]
+    assert result["load"]["valid"], result["load"]["problems"]
     assert result["approved"] == result["attempts"] == result["load"]["due"]
     response = Durations.decoded(result["histograms"]["response"])
     assert sum(response.counts.values()) == result["attempts"]
@@ -200,7 +211,7 @@ def test_a_slow_link_in_a_network_of_its_own(tmp_path: Path) -> None:
         "switch-issuer slow by 0.8 s each way",
     ]
     assert result["approved"] == result["attempts"] == result["load"]["due"]
-    assert result["end_to_end"]["max"] > 1_000_000
+    assert result["end_to_end"]["max"] > 600_000
     assert result["timeline"][0]["latency"]["p50"] < 400_000
     assert set(result["books"]["positions"].values()) != {0}
     assert "due" in done.stderr

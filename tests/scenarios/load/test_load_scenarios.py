@@ -25,19 +25,19 @@ pytestmark = pytest.mark.slow
 LOADED = [name for name in SCENARIOS if name not in ("street_market", "corner_shop")]
 
 
-def played(name: str, rate: float = 20.0, duration: float = 24.0, **more: object) -> Result:
+def played(name: str, rate: float = 20.0, duration: float = 20.0, **more: object) -> Result:
     order = Order(name, duration, Demand(rate=rate), terminals=48, seed=3, **more)  # type: ignore[arg-type]
     return play_virtual(order)
 
 
 def outage(result: Result) -> None:
     (window,) = result.faults
-    assert (window.what, window.start, window.end) == ("issuer crashed", 8.4, 14.4)
+    assert (window.what, window.start, window.end) == ("issuer crashed", 7.0, 12.0)
     assert set(result.declined) <= {"91", "98"}
-    assert result.stand_in == sum(result.declined.values()) > 80
+    assert result.stand_in == sum(result.declined.values()) > 60
     codes = [set(part.codes) for part in result.timeline]
-    assert codes[2] == {"00"} == codes[18]
-    assert codes[11] == {"91"}
+    assert codes[2] == {"00"} == codes[16]
+    assert codes[9] == {"91"}
 
 
 def failover(result: Result) -> None:
@@ -46,7 +46,7 @@ def failover(result: Result) -> None:
     assert window.end - window.start == pytest.approx(2.0)
     assert 20 < result.declined["91"] < 70
     assert result.declined.keys() <= {"91", "98"}
-    assert set(result.timeline[20].codes) == {"00"}
+    assert set(result.timeline[18].codes) == {"00"}
 
 
 def slowness(result: Result) -> None:
@@ -55,21 +55,21 @@ def slowness(result: Result) -> None:
         "switch-issuer slow by 0.8 s each way",
     ]
     assert result.approved == result.attempts
-    assert result.timeline[2].latency.max < 100_000 < 400_000 < result.timeline[8].latency.p50
-    assert result.timeline[13].latency.p50 > 1_000_000
-    assert result.timeline[20].latency.max < 100_000
+    assert result.timeline[2].latency.max < 100_000 < 400_000 < result.timeline[7].latency.p50
+    assert result.timeline[11].latency.p50 > 1_000_000
+    assert result.timeline[18].latency.max < 100_000
 
 
 def storm(result: Result) -> None:
-    assert result.unanswered > 15
+    assert result.unanswered > 8
     assert result.reversals == result.unanswered == result.timeouts
     assert sum(part.reversals for part in result.timeline) == result.reversals
-    assert not any(part.reversals for part in result.timeline if part.start < 6 or part.start > 17)
+    assert not any(part.reversals for part in result.timeline if part.start < 5 or part.start > 15)
 
 
 def midnight(result: Result) -> None:
     due = [part.due for part in result.timeline]
-    assert max(due) == max(due[4:8]) > 2 * 20
+    assert max(due) == max(due[3:8]) > 2 * 20
     assert max(due[:4]) < 20
 
 
@@ -138,7 +138,7 @@ def test_a_recorded_day_is_played_again(tmp_path: Path) -> None:
     assert abs(max(part.due for part in again.timeline) - max(part.due for part in first.timeline)) < 15
 
 
-RATE, FROZEN, FROZEN_FROM, LENGTH = 50, 2.0, 4.0, 20.0
+RATE, FROZEN, FROZEN_FROM, LENGTH = 50, 2.0, 4.0, 10.0
 
 
 def standing_still(demand: Demand, terminals: int, load: Callable[[Measurement], Load]) -> Result:
@@ -162,8 +162,8 @@ def standing_still(demand: Demand, terminals: int, load: Callable[[Measurement],
         return play(world, "standstill", standstill, duration=LENGTH, phones=terminals, demand=demand, load_of=load)
 
 
-@pytest.mark.parametrize("terminals", [200, 20])
-def test_what_waited_while_a_party_stood_still_is_counted(terminals: int) -> None:
+@pytest.mark.parametrize(("terminals", "waiting"), [(160, 50), (20, 75)])
+def test_what_waited_while_a_party_stood_still_is_counted(terminals: int, waiting: int) -> None:
     """All that was due in these two seconds waited, at a terminal or for one, and is timed from when it was due."""
     demand = Demand(arrivals=Arrivals.UNIFORM)
     result = standing_still(demand, terminals, judged(demand, terminals))
@@ -171,22 +171,23 @@ def test_what_waited_while_a_party_stood_still_is_counted(terminals: int) -> Non
     assert result.load is not None
     assert result.load.valid
     assert [(window.start, window.end) for window in result.faults] == [(4.0, 6.0)]
-    # 100 of 1000 payments were due while nothing was answered: they waited up to two seconds, evenly spread
+    # 100 of 500 payments were due while nothing was answered: they waited up to two seconds, evenly spread, and where
+    # terminals were few for a while behind one another
     frozen = result.timeline[4:7]
     waited = {int(lowest): times for part in frozen for lowest, times in part.heat.items() if int(lowest) >= 917_504}
-    assert sum(waited.values()) == pytest.approx(RATE * FROZEN / 2, abs=12)
-    assert result.end_to_end.p95 == pytest.approx(1_000_000, rel=0.2)
-    assert result.end_to_end.p99 == pytest.approx(1_800_000, rel=0.1)
-    assert result.end_to_end.max == pytest.approx(2_000_000, rel=0.1)
+    assert sum(waited.values()) == pytest.approx(waiting, abs=12)
+    assert result.end_to_end.p95 == pytest.approx(1_500_000, rel=0.2)
+    assert result.end_to_end.p99 == pytest.approx(1_900_000, rel=0.1)
+    assert result.end_to_end.max == pytest.approx(2_000_000, rel=0.15)
     # with few terminals most of them waited before they were sent, which the service time does not know
-    assert (result.load.service.p95 < 900_000) is (terminals == 20)
+    assert (result.load.service.p95 < 1_000_000) is (terminals == 20)
 
 
 def test_a_closed_loop_hides_it() -> None:
-    """Each terminal waits once: 20 slow payments among some thousands, and no percentile shows them."""
+    """Each terminal waits once: 5 slow payments among hundreds, and the 99th percentile does not show them."""
     demand = Demand(closed=True)
-    result = standing_still(demand, 20, judged(demand, 20))
-    assert result.attempts > 2_500
+    result = standing_still(demand, 5, judged(demand, 5))
+    assert result.attempts > 500 > RATE * LENGTH / 2
     assert result.load is not None
     assert (result.load.mode, result.load.rate, result.load.valid) == ("closed", 0.0, True)
     assert result.end_to_end.max > 1_900_000
@@ -200,12 +201,14 @@ def judged(demand: Demand, terminals: int) -> Callable[[Measurement], Load]:
     )
 
 
-def test_a_full_queue_makes_a_run_invalid() -> None:
-    result = play_virtual(Order("steady", 10.0, Demand(rate=600.0), terminals=2))
+def test_a_full_queue_makes_a_run_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scenarios.load.demand.LEAST_QUEUE", 30)
+    monkeypatch.setattr("scenarios.load.demand.QUEUE_SECONDS", 0.1)
+    result = play_virtual(Order("steady", 4.0, Demand(rate=100.0), terminals=2))
     assert result.load is not None
     assert not result.load.valid
     (problem,) = result.load.problems
-    assert "payments that were due were not sent: every terminal was busy and 6,000 payments waited already" in problem
+    assert "payments that were due were not sent: every terminal was busy and 30 payments waited already" in problem
     assert result.load.due > result.load.sent == result.attempts
 
 

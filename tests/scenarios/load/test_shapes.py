@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain, pairwise
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from network.service import ConfigurationError
 from scenarios.load.arrivals import Arrivals, Due, arrivals, recorded, warm_up
+from scenarios.load.demand import Demand
+from scenarios.load.session import Order, assignments_of
 from scenarios.load.shapes import MARKET_DAY, Point, Shape, constant, day, parse, ramp, spike, steps
 from scenarios.spans import seconds_of
 
@@ -170,3 +173,17 @@ def test_spans_of_time(text: str, seconds: float) -> None:
 def test_what_is_no_span_of_time(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"--for: .* is not a span of time from 1s to 604800s"):
         seconds_of("--for", text)
+
+
+def test_machines_with_different_numbers_of_generators_share_without_overlap() -> None:
+    """Of two machines one has three generators, the other one: each payment, terminal and card is somebody's, once."""
+    parts = [
+        (one.demand.part, one.demand.parts)
+        for order in (
+            Order("steady", 10.0, Demand(rate=10.0, part=0, parts=2), generators=3),
+            Order("steady", 10.0, Demand(rate=10.0, part=1, parts=2), generators=1),
+        )
+        for one in assignments_of(order, Path(), 10, None)
+    ]
+    dealt = sorted(chain.from_iterable(list(range(60))[part::among] for part, among in parts))
+    assert dealt == list(range(60))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from network.service import ConfigurationError
 from scenarios.load.slo import METRICS, judge, parse
 from scenarios.measurement import Ended, Measurement
+from scenarios.running import SCENARIOS
 
 
 def receipt(outcome: str, code: str | None) -> dict[str, object]:
@@ -110,3 +112,10 @@ def test_the_message_names_every_metric() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse("speed>1")
     assert all(metric in str(caught.value) for metric in METRICS)
+
+
+def test_the_document_lists_every_metric_and_scenario() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "load.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert named >= {*METRICS, *SCENARIOS} - {"street_market", "corner_shop"}
