@@ -14,6 +14,7 @@ from network.service import ConfigurationError
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
+    app.command(epilog="Example: fourparty gather runs/one runs/two --report runs/both")(gather)
     app.command(epilog='Example: fourparty load festival --rate 300 --for 60s --slo "p99<200ms, approved>99%"')(load)
 
 
@@ -79,7 +80,7 @@ def load(
     from scenarios.load import slo as objectives_of
     from scenarios.load.arrivals import Arrivals
     from scenarios.load.demand import Demand
-    from scenarios.running import run_to_exit_code
+    from scenarios.running import DEFAULT_REPORTS, run_to_exit_code
     from scenarios.spans import seconds_of
 
     shaped = [ramp, step, spike, day, replay]
@@ -92,6 +93,8 @@ def load(
     else:
         duration = seconds_of("--for", length or "30s")
     which, parts = start.parse_part(part)
+    if parts > 1 and report is None:
+        report = DEFAULT_REPORTS / f"{Path(scenario).stem}-part-{which + 1}-of-{parts}"
     shape = shapes.parse(duration, rate=rate, ramp_text=ramp, step_text=step, spike_text=spike, day_peak=day)
     order = session.Order(
         scenario=scenario,
@@ -117,10 +120,28 @@ def load(
         replay=replay,
         record=record,
         pcap=pcap,
+        part_folder=report if parts > 1 else None,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
     play = session.play_virtual if virtual else session.play_live
     raise typer.Exit(run_to_exit_code(lambda: play(order), report, as_json=as_json))
+
+
+def gather(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The reports of all parts of one load.")],
+    slo: Annotated[
+        str | None, typer.Option(metavar="TEXT", help='What all of it has to reach: "p99<200ms, approved>99%".')
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Put the parts of a load that several machines made together, and report on the whole."""
+    from scenarios.load import gathering
+    from scenarios.load import slo as objectives_of
+    from scenarios.running import finish
+
+    objectives = objectives_of.parse(slo)
+    raise typer.Exit(finish(gathering.gather(folders, objectives), report, as_json=as_json))
 
 
 def _one_network(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Final, NamedTuple
 
 import simpy
@@ -96,7 +97,7 @@ def serve(stage: Stage, buy: Buy) -> Process:
     They become due as the run is told, or else in the shape that the scenario's cast calls usual.
     """
     demand = stage.demand or Demand()
-    desk = _Desk(stage, buy, demand)
+    desk = _Desk(stage, buy)
     if demand.closed:
         yield from desk.keep_paying()
     else:
@@ -106,7 +107,8 @@ def serve(stage: Stage, buy: Buy) -> Process:
         else:
             shape = constant(len(day) / stage.duration, stage.duration)
         desk.queue_limit = max(LEAST_QUEUE, round(shape.peak * QUEUE_SECONDS / demand.parts))
-        random = stage.random
+        # of their own, so that payments are due at the same times whatever else is drawn meanwhile
+        random = Random(stage.random.getrandbits(64))  # noqa: S311 - not a key
         share: dict[str, Any] = {"part": demand.part, "parts": demand.parts}
         yield from desk.open(warm_up(shape, demand.warm_up, demand.arrivals, random, **share))
         due = arrivals(shape, demand.arrivals, random, **share) if day is None else recorded(day, **share)
@@ -118,11 +120,10 @@ def serve(stage: Stage, buy: Buy) -> Process:
 class _Desk:
     """The terminals and cards that are free, and the payments that wait for them."""
 
-    def __init__(self, stage: Stage, buy: Buy, demand: Demand) -> None:
+    def __init__(self, stage: Stage, buy: Buy) -> None:
         self.queue_limit = LEAST_QUEUE
         self._stage = stage
         self._buy = buy
-        self._demand = demand
         self._phones = deque(stage.phones)
         self._cards = deque(stage.cards)
         self._queue: deque[Due] = deque()

@@ -21,6 +21,7 @@ from scenarios.load.arrivals import Arrivals
 from scenarios.load.assignment import Assignment
 from scenarios.load.coordinator import Standing
 from scenarios.load.demand import Demand
+from scenarios.load.gathering import write_part
 from scenarios.load.recorded_day import Recorder, read_day, write_day
 from scenarios.load.slo import Objective
 from scenarios.load.tracing import Traces
@@ -71,6 +72,8 @@ class Order:
         A recorded day to play, and where to record one.
     pcap : Path or None
         Where to write what crosses the links.
+    part_folder : Path or None
+        Where to put what it takes to put this part of a load together with others.
     command : str
         What was typed, for who wants to type it again.
     """
@@ -89,6 +92,7 @@ class Order:
     replay: Path | None = None
     record: Path | None = None
     pcap: Path | None = None
+    part_folder: Path | None = None
     command: str = "fourparty load"
 
     @property
@@ -186,6 +190,8 @@ def play_live(order: Order) -> Result:
             )
     if order.record is not None:
         write_day(order.record, generated.recorded)
+    if order.part_folder is not None:
+        write_part(order.part_folder, generated.measurement, generated.traces)
     zero = generated.began + round(demand.warm_up * SECOND)
     return result_of(
         generated.measurement,

@@ -20,7 +20,9 @@ from scenarios.load.arrivals import Arrivals
 from scenarios.load.assignment import Assignment
 from scenarios.load.coordinator import Generated
 from scenarios.load.demand import Demand
+from scenarios.load.gathering import gather
 from scenarios.load.shapes import constant
+from scenarios.load.slo import parse
 from scenarios.load.validity import load_of
 from scenarios.processes import RunningNetwork
 
@@ -177,6 +179,14 @@ def test_two_machines_begin_together(own: Own, tmp_path: Path) -> None:
     for each in (one, two):
         check_result(each)
     assert len(day.read_text().splitlines()) == one["attempts"]
+    whole = gather([tmp_path / "0", tmp_path / "1"], parse("approved>=99%"))
+    assert whole.attempts == one["attempts"] + two["attempts"]
+    assert whole.amount == one["amount"] + two["amount"]
+    assert whole.end_to_end.max == max(one["end_to_end"]["max"], two["end_to_end"]["max"])
+    assert whole.load is not None
+    assert (whole.load.generators, whole.load.shape, whole.load.valid) == (3, "constant 40/s, 2 parts", True)
+    assert whole.thresholds[0].met
+    assert whole.books.agree
 
 
 def check_result(result: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from network.durations import Summary
-from scenarios import cli
+from scenarios import cli, report
 from scenarios.load.recorded_day import read_day
 from scenarios.result import Books, Load, Result, Threshold
 from scenarios.running import exit_code
@@ -66,6 +66,17 @@ def test_mistakes_are_told_in_one_line_before_anything_starts(
     assert code == 2
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+def test_what_is_no_part_of_a_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fourparty(monkeypatch, "gather", tmp_path / "nothing") == 2
+    assert "has no part of a load: No such file or directory" in capsys.readouterr().err
+    report.write(replace(RESULT, load=LOAD), tmp_path)
+    (tmp_path / "part.json").write_text("{}")
+    assert fourparty(monkeypatch, "gather", tmp_path) == 2
+    assert "has no part of a load: part.json or result.json is not one's" in capsys.readouterr().err
 
 
 def test_the_same_of_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
