@@ -137,7 +137,7 @@ def test_a_generator_that_cannot_keep_up_makes_the_run_invalid(own: Own) -> None
 
 def test_two_machines_begin_together(own: Own, tmp_path: Path) -> None:
     """Two commands, as on two machines: one with two generators, each with its share, from one instant on."""
-    start = (datetime.now().astimezone() + timedelta(seconds=9)).replace(microsecond=0)
+    start = (datetime.now().astimezone() + timedelta(seconds=13)).replace(microsecond=0)
     usual = ["--rate", "40", "--for", "3s", "--warm-up", "1s", "--dir", str(own.folder), "--at", "127.0.0.1", "--json"]
     day = tmp_path / "day.jsonl"
     parts = [
