@@ -101,19 +101,23 @@ class Order:
         return Path(self.scenario).stem
 
 
-def load_scenario(order: Order) -> Scenario:
-    """The scenario of an order.
+def load_scenario(name: str) -> Scenario:
+    """A scenario that takes a load.
 
     Raises
     ------
     ConfigurationError
-        There is none, it makes its payments at times of its own, or it breaks things in a network of somebody's.
+        There is none, or it makes its payments at times of its own.
     """
-    scenario = find_scenario(order.scenario)
+    scenario = find_scenario(name)
     if cast_of(scenario).usual is None:
-        raise ConfigurationError(
-            f"{order.scenario} makes its payments at times of its own and takes no load: use fourparty run"
-        )
+        raise ConfigurationError(f"{name} makes its payments at times of its own and takes no load: use fourparty run")
+    return scenario
+
+
+def _scenario_of(order: Order) -> Scenario:
+    """The scenario of an order; refused where it breaks things in a network of somebody's."""
+    scenario = load_scenario(order.scenario)
     if order.directory is not None:
         refuse_faults(order.scenario, scenario)
         read_description(order.directory / "network.json")
@@ -122,7 +126,7 @@ def load_scenario(order: Order) -> Scenario:
 
 def play_virtual(order: Order) -> Result:
     """Play in virtual time."""
-    scenario = load_scenario(order)
+    scenario = _scenario_of(order)
     demand = order.demand
     if order.replay is not None:
         demand = replace(demand, day=read_day(order.replay, order.duration))
@@ -167,7 +171,7 @@ def play_virtual(order: Order) -> Result:
 
 def play_live(order: Order) -> Result:
     """Play on live services, with generators of their own."""
-    scenario = load_scenario(order)
+    scenario = _scenario_of(order)
     demand = order.demand
     if order.replay is not None:
         demand = replace(demand, day=read_day(order.replay, order.duration))

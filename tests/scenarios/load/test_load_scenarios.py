@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_load_byte_for_byte(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["street_market", "corner_shop"])
 def test_scenarios_that_make_their_own_payments_take_no_load(name: str) -> None:
     with pytest.raises(ConfigurationError, match="makes its payments at times of its own and takes no load"):
-        load_scenario(Order(name, 10.0, Demand()))
+        load_scenario(name)
 
 
 def test_a_recorded_day_is_played_again(tmp_path: Path) -> None:
