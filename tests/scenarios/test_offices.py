@@ -72,6 +72,7 @@ class Recorder:
     """A running network that answers what it is told to, and remembers what it was asked."""
 
     description: dict[str, dict[str, str]] = {"acquirer": {"api": "http://127.0.0.1:1"}}  # noqa: RUF012
+    tls = None
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str, dict[str, Json]]] = []
