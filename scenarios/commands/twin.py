@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: fourparty calibrate --out runs/calibration.json")(calibrate)
     app.command(epilog="Example: fourparty twin --rates auto")(twin)
     app.command(epilog="Example: fourparty plan --peak 92000 --members 50 --target 'p99<200ms'")(plan)
+    app.command(epilog="Example: fourparty sweep steady --rates 100,200,400 --seeds 1-5 --phones 60,240")(sweep)
 
 
 def rates_of(option: str, text: str) -> list[float]:
@@ -134,6 +135,46 @@ def plan(
         seed=seed,
         workers=workers,
         folder=report,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+def sweep(
+    scenario: Annotated[str, typer.Argument(help="Name of a scenario for load, or a Python file with one.")],
+    rates: Annotated[str, typer.Option(metavar="A,B,...", help="Payments a second.", show_default=False)],
+    seeds: Annotated[str, typer.Option(metavar="A-B,...", help="Seeds, each a run of its own.")] = "1-5",
+    phones: Annotated[str, typer.Option(metavar="A,B,...", help="How many terminals.")] = "240",
+    seconds: Annotated[
+        float, typer.Option("--for", min=0.5, max=86_400, metavar="S", help="Seconds of each run that count.")
+    ] = 10.0,
+    model: Annotated[bool, typer.Option("--model", help="Calibrated queues only, no messages: much faster.")] = False,
+    calibration: Annotated[Path | None, typer.Option("--calibration", metavar="FILE", help="What turns cost.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster, such as tcp://host:8786.")
+    ] = None,
+    workers: Workers = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the rows.")] = Path("runs/sweep"),
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario in virtual time at many rates, sizes and seeds, on all processors or a Dask cluster.
+
+    Rows are Parquet, one a run, with percentiles and an encoded HdrHistogram. Runs that DIR has already are not run
+    again; a lost worker's run is.
+    """
+    from scenarios.twin.sweeping import sweep as sweep_all
+
+    code = sweep_all(
+        scenario,
+        rates=rates_of("--rates", rates),
+        seeds=seeds,
+        phones=phones,
+        seconds=seconds,
+        model=model,
+        calibration=calibration,
+        scheduler=scheduler,
+        workers=workers,
+        out=out,
         as_json=as_json,
     )
     raise typer.Exit(code)

@@ -18,7 +18,7 @@ from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration, MeasuredRun, WireCosts
 from scenarios.twin.measuring import MOST_OTHERS, LiveBed, LiveRun, Told, live_bed, store_of
 from scenarios.twin.regression import CalibrationError, fit
-from scenarios.twin.tables import table
+from scenarios.twin.tables import output, table
 
 PARTS: Final = (0.03, 0.1, 0.25, 0.45, 0.65, 0.8, 0.9)
 """Rates that are measured, as parts of what the network takes at most."""
@@ -33,7 +33,7 @@ def calibrate(out: Path, *, seconds: float, seed: int, as_json: bool) -> int:
     """Measure, fit, write; 0, or `FAILED` where too little was seen."""
     from scenarios.cli import print_json
 
-    console, stderr = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+    console, stderr = output(), Console(stderr=True, highlight=False, soft_wrap=True)
 
     def told(text: str) -> None:
         stderr.print(text, markup=False)

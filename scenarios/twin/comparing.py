@@ -12,28 +12,24 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from network.durations import Durations, Summary
+from network.durations import Summary
 from network.service import ConfigurationError
-from scenarios import virtual_world
-from scenarios.load.demand import Demand
 from scenarios.load.session import load_scenario
 from scenarios.report.quantities import latency
-from scenarios.stage import cast_of
 from scenarios.twin import calibration as calibrations
+from scenarios.twin import virtual_load
 from scenarios.twin.calibrating import fitted, measure
 from scenarios.twin.calibration import Calibration
 from scenarios.twin.measuring import (
     MOST_OTHERS,
-    WARM_UP,
     LiveBed,
     LiveRun,
     Told,
-    cards_for,
     demand_of,
     live_bed,
     store_of,
 )
-from scenarios.twin.tables import table
+from scenarios.twin.tables import output, table
 
 RATE_PARTS: Final = (0.2, 0.5, 0.8)
 """Of what the network takes at most: the rates that are compared unless others are asked for."""
@@ -89,7 +85,7 @@ def compare(
 
     measured = calibrations.read(calibration) if calibration is not None else None
     find(scenario)
-    console, stderr = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+    console, stderr = output(), Console(stderr=True, highlight=False, soft_wrap=True)
 
     def told(text: str) -> None:
         stderr.print(text, markup=False)
@@ -144,26 +140,14 @@ def _side(
         told(f"live at {rate:,.0f} payments/s, {number + 1} of {repeats} ...")
         live.append(bed.run(rate, seconds, seed=seed + number, profiled=False, told=told))
     told(f"virtual at {rate:,.0f} payments/s ...")
+    demand = demand_of(rate, seconds)
     virtual = [
-        virtual_latency(measured, scenario, demand_of(rate, seconds), seconds, bed.terminals, seed + number).summary()
+        virtual_load.play(scenario, demand, seconds, bed.terminals, seed + number, measured).measurement
         for number in range(repeats)
     ]
-    return Side(rate, middle([run.latency for run in live]), middle(virtual), tuple(live))
-
-
-def virtual_latency(
-    measured: Calibration, scenario: str, demand: Demand, seconds: float, terminals: int, seed: int
-) -> Durations:
-    """The latencies of a calibrated virtual run with the arrivals of a live one of the same seed."""
-    play = load_scenario(scenario)
-    needs = cast_of(play)
-    cast = type(needs)(**{**needs.__dict__, "phones": None, "cards": cards_for(terminals)})
-    with virtual_world.virtual_world(seed, phones=terminals, calibration=measured, cast=cast) as world:
-        stage = world.stage(seconds, terminals)
-        stage.demand = demand
-        stage.started += WARM_UP
-        world.env.run(until=world.env.process(play(stage)))
-        return Durations(stage.measurement.latency.counts)
+    return Side(
+        rate, middle([run.latency for run in live]), middle([one.latency.summary() for one in virtual]), tuple(live)
+    )
 
 
 def middle(summaries: Sequence[Summary]) -> Summary:

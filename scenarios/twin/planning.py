@@ -15,6 +15,7 @@ from scenarios.twin.check import Compared, check
 from scenarios.twin.model import Wire
 from scenarios.twin.plan import MINUTE, Demand, Plan, Planner, Target, run_task
 from scenarios.twin.pool import Pool
+from scenarios.twin.tables import output
 
 TARGET_MISSED: Final = 99
 DEFAULT_FOLDER: Final = Path("runs/plan")
@@ -69,7 +70,7 @@ def plan_capacity(
     parts = minute_of(minute)
     wanted = Target.parse(target)
     measured = calibrations.read(calibration) if calibration is not None else calibrations.reference()
-    console, stderr = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+    console, stderr = output(), Console(stderr=True, highlight=False, soft_wrap=True)
     wire = Wire(measured.wire.latency, measured.wire.jitter)
     plan: Plan | None = None
     compared: list[Compared] = []

@@ -1,0 +1,38 @@
+"""A load in a virtual world, calibrated or not: what comparisons and sweeps are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from scenarios import virtual_world
+from scenarios.load.demand import Demand
+from scenarios.load.session import load_scenario
+from scenarios.measurement import Measurement
+from scenarios.stage import cast_of
+from scenarios.twin.calibration import Calibration
+from scenarios.twin.measuring import WARM_UP, cards_for
+
+
+@dataclass(frozen=True)
+class VirtualLoad:
+    """What a run measured, how long it took in virtual seconds, and whether the books agree."""
+
+    measurement: Measurement
+    played: float
+    books_agree: bool
+
+
+def play(
+    scenario: str, demand: Demand, seconds: float, terminals: int, seed: int, calibration: Calibration | None
+) -> VirtualLoad:
+    """Play a scenario for load in a world of its own, and let it settle."""
+    wanted = load_scenario(scenario)
+    cast = replace(cast_of(wanted), phones=None, cards=cards_for(terminals))
+    with virtual_world.virtual_world(seed, phones=terminals, calibration=calibration, cast=cast) as world:
+        stage = world.stage(seconds, terminals)
+        stage.demand = demand
+        stage.started += WARM_UP
+        world.env.run(until=world.env.process(wanted(stage)))
+        played = world.env.now - stage.started
+        world.run_until(world.is_settled, virtual_world.SETTLING_SECONDS)
+        return VirtualLoad(stage.measurement, played, world.books().agree)
