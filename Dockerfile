@@ -36,13 +36,6 @@ RUN groupadd --gid 10001 fourparty \
  && install -d /runs
 COPY --from=build /opt/fourparty /opt/fourparty
 COPY stack/as-owner-of /usr/local/bin/as-owner-of
-COPY --from=build /opt/own /opt/own
-
-ENV PATH=/opt/own/bin:/opt/fourparty/bin:$PATH PYTHONPATH=/opt/own PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-USER 10001:10001
-STOPSIGNAL SIGTERM
-ENTRYPOINT ["fourparty"]
-CMD ["--help"]
 
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -51,3 +44,10 @@ LABEL org.opencontainers.image.title="fourparty" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
+ENV PATH=/opt/own/bin:/opt/fourparty/bin:$PATH PYTHONPATH=/opt/own PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["fourparty"]
+CMD ["--help"]
+
+COPY --from=build /opt/own /opt/own
