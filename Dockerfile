@@ -27,7 +27,7 @@ FROM python:3.11-slim-bookworm
 # a service may read its own settings and secrets and write nothing; the jobs that prepare the network write them
 RUN groupadd --gid 10001 fourparty \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin fourparty \
- && for service in postgres issuer-a issuer-b switch acquirer device; do \
+ && for service in authority postgres issuer-a issuer-b switch acquirer device; do \
       install -d -o 10001 -g 10001 -m 0700 "/stack/$service"; \
     done \
  && install -d -o 10001 -g 10001 -m 0700 /etc/fourparty \

@@ -109,7 +109,8 @@ def _make_certificates(root: Path) -> None:
         subject = Subject((name, "localhost", "127.0.0.1"), members.get(party))
         authority.issue("tls", subject, root / name)
         write_secret(root / name / CA_FILE, trusted, _FOR_ALL)
-    write_secret(root / "demo" / CA_FILE, trusted, _FOR_ALL)
+    for name in ("demo", "prometheus"):
+        write_secret(root / name / CA_FILE, trusted, _FOR_ALL)
 
 
 def make_databases(root: Path, server: str) -> None:

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Sequence
@@ -77,6 +78,7 @@ class Stack:
             "NO_COLOR": "1",
         }
         self.description: dict[str, Any] = {}
+        self.trust: ssl.SSLContext | None = None
 
     # compose and docker
 
@@ -124,6 +126,8 @@ class Stack:
         assert built.returncode == 0, (built.stdout + built.stderr)[-2000:]
         up = self.compose("up", "-d", seconds=START_SECONDS)
         assert up.returncode == 0, (up.stdout + up.stderr)[-2000:]
+        authority = self.seen_by("keys", "/stack/demo/ca.crt").decode()
+        self.trust = ssl.create_default_context(cadata=authority)
         self.wait_until_ready()
         self.description = json.loads(self.seen_by("seed", "/stack/demo/network.json"))
 
@@ -147,7 +151,7 @@ class Stack:
         return content
 
     def api(self, service: str, token: str | None = None) -> Rest:
-        return Rest(f"http://127.0.0.1:{self.ports}{API_PORTS[service]:02d}", token)
+        return Rest(f"https://127.0.0.1:{self.ports}{API_PORTS[service]:02d}", token, self.trust)
 
     def is_ready(self, service: str) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ class Rest:
 
     base: str
     token: str | None = field(repr=False)
+    trust: ssl.SSLContext | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         if "://" not in self.base:
@@ -29,7 +31,9 @@ class Rest:
         request.add_header("Content-Type", "application/json")
         if self.token is not None:
             request.add_header("Authorization", f"Bearer {self.token}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.trust)
+        )
         try:
             with opener.open(request, timeout=ANSWER_SECONDS) as answer:
                 return answer.status, json.loads(answer.read())

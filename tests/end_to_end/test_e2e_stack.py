@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import ssl
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from container_stack import JOBS, SERVICES, NoEngine, Stack, compose_tool
@@ -96,7 +99,8 @@ def test_containers_may_do_what_they_must_and_no_more(stack: Stack) -> None:
         assert "CapBnd:\t0000000000000000" in status
         assert "Read-only file system" in status
         tokens.add(stack.docker("exec", found["Id"], "cat", "/etc/fourparty/database.password"))
-    assert len(tokens) == 6
+        tokens.add(stack.docker("exec", found["Id"], "sed", "-n", "2p", "/etc/fourparty/tls.key"))
+    assert len(tokens) == 11
     for service in (*SERVICES, *JOBS, "postgres"):
         told = json.dumps(stack.inspect(service)) + stack.told(service)
         assert not [token for token in tokens if token in told], f"{service} shows a secret"
@@ -108,6 +112,7 @@ def test_an_outside_terminal_pays_from_the_host_with_a_card_of_each_issuer(stack
     entry = next(one for one in stack.description["terminals"] if one["free"])
     link = f"127.0.0.1:{stack.ports}00"
     terminal = OutsideTerminal(link, entry["terminal_id"], entry["merchant_id"], entry["tmk"])
+    terminal.tls = stack.trust
     try:
         assert terminal.sign_on().code == "00"
         for card in stack.description["cards"][:2]:
@@ -116,6 +121,22 @@ def test_an_outside_terminal_pays_from_the_host_with_a_card_of_each_issuer(stack
         terminal.close()
     assert {card["issuer"] for card in stack.description["cards"][:2]} == {"issuer", "issuer_b"}
     assert positions(stack) == {2468}
+
+
+def test_without_tls_nobody_is_heard_and_without_a_members_certificate_no_member(stack: Stack) -> None:
+    plain = replace(stack.api("acquirer"), base=f"http://127.0.0.1:{stack.ports}12")
+    with pytest.raises(OSError, match=r"reset|closed|disconnected|peer"):
+        plain.request("/health")
+    assert stack.trust is not None
+    with (
+        socket.create_connection(("127.0.0.1", int(f"{stack.ports}01")), timeout=10) as line,
+        stack.trust.wrap_socket(line, server_hostname="localhost") as secured,
+    ):
+        try:
+            heard = secured.recv(1)  # with TLS 1.3 the server's refusal comes after the handshake
+        except (ssl.SSLError, ConnectionError):
+            heard = b""
+        assert heard == b"", "the switch ends a link without a member's certificate"
 
 
 def test_a_scenario_runs_inside_and_leaves_its_report_on_the_host(stack: Stack) -> None:

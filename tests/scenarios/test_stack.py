@@ -28,7 +28,7 @@ from scenarios.processes import read_description
 from scenarios.service_files import services_of
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("postgres", "issuer-a", "issuer-b", "switch", "acquirer", "device", "prometheus", "demo")
+FOLDERS = ("authority", "postgres", "issuer-a", "issuer-b", "switch", "acquirer", "device", "prometheus", "demo")
 PARTIES = services_of(2)
 
 
