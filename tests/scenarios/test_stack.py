@@ -31,6 +31,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("authority", "postgres", "issuer-a", "issuer-b", "switch", "acquirer", "device", "prometheus", "demo")
 PARTIES = services_of(2)
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(postgres_server: PostgresServer) -> str:

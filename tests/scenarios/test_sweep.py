@@ -21,6 +21,8 @@ from scenarios.twin.sweep_files import SweepFolder
 
 RATES = (200.0, 400.0, 700.0)
 
+pytestmark = pytest.mark.slow
+
 
 def sweep(out: Path, **changes: Any) -> int:
     given: dict[str, Any] = {

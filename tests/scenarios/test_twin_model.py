@@ -77,6 +77,7 @@ def test_the_same_seed_gives_the_same_and_another_another() -> None:
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.slow
 def test_the_model_agrees_with_full_fidelity() -> None:
     measured = calibration.reference()
     wire = Wire(measured.wire.latency, measured.wire.jitter)

@@ -20,6 +20,8 @@ from scenarios.twin.pool import Pool, WorkerLost
 ONCE = Quantiles.of([1.0])
 NOTHING = Quantiles.of([0.0])
 
+pytestmark = pytest.mark.slow
+
 
 def cost(event: float, turn: float = 100.0) -> MeasuredCost:
     """Every event of a party takes `event` microseconds, none waits for a disk, nothing is left to chance."""
