@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import json
 import socket
 import threading
@@ -688,3 +689,23 @@ def test_a_port_in_use(run: Run) -> None:
                 await bed.runtime.listen("peer", "127.0.0.1", bed.port, TERMINAL_FRAMING)
 
     run(main)
+
+
+def test_a_look_up_that_nobody_waits_for_any_more_is_not_complained_of(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        dialling = loop.create_task(loop.create_connection(asyncio.Protocol, "no-such-host.invalid", 7000))
+        await asyncio.sleep(0)
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        with pytest.raises(OSError, match=r"."):
+            await loop.getaddrinfo("no-such-host.invalid", 7000)  # by then the first one has ended too
+        await asyncio.sleep(0.05)
+        gc.collect()
+        loop.call_exception_handler({"message": "something else", "exception": ValueError("heard")})
+
+    run_loop(main())
+    assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["something else"]

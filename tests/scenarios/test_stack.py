@@ -169,3 +169,17 @@ def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path, server_n
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path))):
         stack.make_keys(tmp_path)
+
+
+def locked(name: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / name).read_text(), re.MULTILINE))
+
+
+def test_the_image_is_made_of_what_the_suite_has_tested() -> None:
+    tested, shipped = locked("requirements.lock"), locked("requirements-run.lock")
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*wanted["dependencies"], *wanted["optional-dependencies"]["traces"]]
+    assert {re.split(r"[\[>=<;]", one)[0] for one in needed} <= shipped.keys()
+    for name, pinned in {**shipped, **locked("requirements-build.lock")}.items():
+        assert tested[name] == pinned, name
+    assert not {"pytest", "mypy", "ruff", "hatchling", "pip"} & shipped.keys()
