@@ -387,6 +387,9 @@ def run(
     slo: Annotated[
         str | None, typer.Option("--slo", metavar="TEXT", help='What it has to reach: "p99<200ms, approved>99%".')
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What turns cost in virtual time, from fourparty calibrate.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a scenario and report on it.
@@ -411,6 +414,7 @@ def run(
         pcap=pcap,
         tls=tls,
         slo=slo,
+        calibration=calibration,
         as_json=as_json,
     )
     raise typer.Exit(code)

@@ -23,6 +23,8 @@ from scenarios.measurement import Measurement
 from scenarios.processes import read_description
 from scenarios.result import Result
 from scenarios.stage import Scenario, ScenarioFailed, cast_of
+from scenarios.twin import calibration as calibrations
+from scenarios.twin.calibration import Calibration
 
 NOTHING_APPROVED: Final = 1
 BOOKS_DISAGREE: Final = 4
@@ -81,6 +83,7 @@ def run_scenario(
     issuers: int | None = None,
     tls: bool = False,
     slo: str | None = None,
+    calibration: Path | None = None,
 ) -> int:
     """Run a scenario; its exit code, see `run_to_exit_code`."""
     objectives = parse(slo)
@@ -96,12 +99,15 @@ def run_scenario(
         raise ConfigurationError("--tls: it is for a live run with a network of its own")
     if pcap is not None and not live:
         raise ConfigurationError("--pcap: a virtual run has no links to capture")
+    if calibration is not None and live:
+        raise ConfigurationError("--calibration: live turns cost what they cost; it goes with --virtual")
+    measured = calibrations.read_or_none(calibration)
     shown, banks = phones or demo.PHONES, issuers or 1
 
     def play() -> Result:
         if live:
             return _live(stem, scenario, seed, duration, directory, shown, banks, pcap, objectives, tls=tls)
-        return _virtual(stem, scenario, seed, duration, shown, banks, objectives)
+        return _virtual(stem, scenario, seed, duration, shown, banks, objectives, measured)
 
     return run_to_exit_code(play, report_to, as_json=as_json)
 
@@ -246,11 +252,12 @@ def _virtual(
     phones: int,
     issuers: int,
     objectives: Sequence[Objective],
+    calibration: Calibration | None,
 ) -> Result:
     cast = cast_of(scenario)
     with (
         screen.Progress(name) as shown,
-        virtual_world.virtual_world(seed, phones=phones, cast=cast, issuers=issuers) as world,
+        virtual_world.virtual_world(seed, phones=phones, calibration=calibration, cast=cast, issuers=issuers) as world,
     ):
         return virtual_world.play(
             world,

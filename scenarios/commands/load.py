@@ -61,6 +61,9 @@ def load(
         str | None, typer.Option(metavar="TIME", help="When payments begin, on every machine: 23:15:00.")
     ] = None,
     virtual: Annotated[bool, typer.Option("--virtual", help="In virtual time, without services.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What turns cost in virtual time, from fourparty calibrate.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random in the load.")] = 1,
     record: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Record what was paid when, for --replay.")
@@ -85,6 +88,8 @@ def load(
 
     shaped = [ramp, step, spike, day, replay]
     _one_network(directory, at, part, start_at, pcap, virtual=virtual)
+    if calibration is not None and not virtual:
+        raise ConfigurationError("--calibration: live turns cost what they cost; it goes with --virtual")
     objectives = objectives_of.parse(slo)
     if replay is not None and any(one is not None for one in (rate, ramp, step, spike, day)):
         raise ConfigurationError("--replay: a load has one shape")
@@ -121,6 +126,7 @@ def load(
         record=record,
         pcap=pcap,
         part_folder=report if parts > 1 else None,
+        calibration=calibration,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
     play = session.play_virtual if virtual else session.play_live

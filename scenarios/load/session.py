@@ -33,6 +33,7 @@ from scenarios.report.quantities import latency, rate
 from scenarios.result import Load, Result
 from scenarios.running import find_scenario, refuse_faults
 from scenarios.stage import Scenario, cast_of
+from scenarios.twin import calibration as calibrations
 
 TERMINALS_PER_RATE: Final = 0.5
 LEAST_TERMINALS: Final = 32
@@ -74,6 +75,8 @@ class Order:
         Where to write what crosses the links.
     part_folder : Path or None
         Where to put what it takes to put this part of a load together with others.
+    calibration : Path or None
+        What turns cost in virtual time (`scenarios.twin.calibration`).
     command : str
         What was typed, for who wants to type it again.
     """
@@ -93,6 +96,7 @@ class Order:
     record: Path | None = None
     pcap: Path | None = None
     part_folder: Path | None = None
+    calibration: Path | None = None
     command: str = "fourparty load"
 
     @property
@@ -131,6 +135,7 @@ def play_virtual(order: Order) -> Result:
     if order.replay is not None:
         demand = replace(demand, day=read_day(order.replay, order.duration))
     terminals = order.terminals or _wanted(order, scenario, demand)
+    calibration = calibrations.read_or_none(order.calibration)
     recorder = Recorder()
 
     def load(measured: Measurement) -> Load:
@@ -148,7 +153,7 @@ def play_virtual(order: Order) -> Result:
     cast = replace(cast_of(scenario), phones=None, cards=_cards_for(terminals, least=0))
     with (
         screen.Progress(order.name) as shown,
-        virtual_world.virtual_world(order.seed, phones=terminals, cast=cast) as world,
+        virtual_world.virtual_world(order.seed, phones=terminals, calibration=calibration, cast=cast) as world,
     ):
         result = virtual_world.play(
             world,

@@ -238,6 +238,11 @@ def read(path: Path) -> Calibration:
     return _parsed(content, str(path))
 
 
+def read_or_none(path: Path | None) -> Calibration | None:
+    """Read a calibration where one is given; errors as `read`."""
+    return None if path is None else read(path)
+
+
 def reference() -> Calibration:
     """The calibration that comes with the package, of the machine that its title names."""
     return _parsed((files("scenarios.twin") / REFERENCE).read_bytes(), REFERENCE)
