@@ -42,6 +42,11 @@ def routes(service: Service) -> APIRouter:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [{**row, "time": local_time(row["decided_at"]).isoformat(timespec="milliseconds")} for row in rows[::-1]]
 
+    @router.get("/cards/{pan}")
+    async def card(pan: str) -> dict[str, None]:
+        """What payers ask an issuer before they pay: the counter that it has seen last. A host takes any."""
+        return {"highest_atc": None}
+
     @router.get("/approved")
     def approved() -> dict[str, int]:
         """What stands approved: fen, and how many. The books of switch and acquirer must say the same."""

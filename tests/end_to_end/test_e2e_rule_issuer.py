@@ -182,6 +182,11 @@ def test_pin_and_cryptogram_are_really_checked(hosted: Hosted, terminal: Outside
     hosted.agree(before + 5_000)
 
 
+def test_payers_who_ask_for_a_card_s_counter_may_use_any(hosted: Hosted) -> None:
+    pan = hosted.description["cards"][0]["pan"]
+    assert hosted.network.get("issuer", f"/cards/{pan}") == {"highest_atc": None}
+
+
 def test_a_decline_by_amount_books_nothing(hosted: Hosted, terminal: OutsideTerminal, before: int) -> None:
     assert terminal.pay(hosted.cards[0], 500_000)[1].code == "51"
     assert terminal.pay(hosted.cards[0], 499_999 - 99)[1].code == "00"
