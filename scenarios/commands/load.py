@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from network.service import ConfigurationError
+
+if TYPE_CHECKING:
+    from scenarios.result import Result
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +63,12 @@ def load(
     start_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="When payments begin, on every machine: 23:15:00.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Let the workers of a Dask cluster do it: tcp://host:8786.")
+    ] = None,
+    parts: Annotated[
+        int | None, typer.Option(min=1, max=1000, metavar="N", help="Of so many workers; one part each. [default: all]")
+    ] = None,
     virtual: Annotated[bool, typer.Option("--virtual", help="In virtual time, without services.")] = False,
     calibration: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What turns cost in virtual time, from fourparty calibrate.")
@@ -88,6 +97,7 @@ def load(
 
     shaped = [ramp, step, spike, day, replay]
     _one_network(directory, at, part, start_at, pcap, virtual=virtual)
+    _one_cluster(directory, part, scheduler, parts, pcap, virtual=virtual)
     if calibration is not None and not virtual:
         raise ConfigurationError("--calibration: live turns cost what they cost; it goes with --virtual")
     objectives = objectives_of.parse(slo)
@@ -97,9 +107,9 @@ def load(
         duration = recorded_day.length_of(recorded_day.read_day(replay))
     else:
         duration = seconds_of("--for", length or "30s")
-    which, parts = start.parse_part(part)
-    if parts > 1 and report is None:
-        report = DEFAULT_REPORTS / f"{Path(scenario).stem}-part-{which + 1}-of-{parts}"
+    which, of = start.parse_part(part)
+    if of > 1 and report is None:
+        report = DEFAULT_REPORTS / f"{Path(scenario).stem}-part-{which + 1}-of-{of}"
     shape = shapes.parse(duration, rate=rate, ramp_text=ramp, step_text=step, spike_text=spike, day_peak=day)
     order = session.Order(
         scenario=scenario,
@@ -112,7 +122,7 @@ def load(
             arrivals=Arrivals.UNIFORM if uniform else Arrivals.POISSON,
             warm_up=seconds_of("--warm-up", warm_up, least=0.0, most=600.0),
             part=which,
-            parts=parts,
+            parts=of,
         ),
         terminals=terminals,
         generators=generators,
@@ -125,12 +135,19 @@ def load(
         replay=replay,
         record=record,
         pcap=pcap,
-        part_folder=report if parts > 1 else None,
+        part_folder=report if of > 1 else None,
         calibration=calibration,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
-    play = session.play_virtual if virtual else session.play_live
-    raise typer.Exit(run_to_exit_code(lambda: play(order), report, as_json=as_json))
+
+    def play() -> Result:
+        if scheduler is not None:
+            from scenarios.load import cluster
+
+            return cluster.play(order, scheduler, parts)
+        return session.play_virtual(order) if virtual else session.play_live(order)
+
+    raise typer.Exit(run_to_exit_code(play, report, as_json=as_json))
 
 
 def gather(
@@ -169,3 +186,27 @@ def _one_network(
     for name, value in {"--at": at, "--part": part}.items():
         if value is not None and directory is None:
             raise ConfigurationError(f"{name}: goes with --dir, the folder of a running network")
+
+
+def _one_cluster(
+    directory: Path | None,
+    part: str | None,
+    scheduler: str | None,
+    parts: int | None,
+    pcap: Path | None,
+    *,
+    virtual: bool,
+) -> None:
+    """Refuse options that do not go with a cluster, or need one."""
+    if scheduler is None:
+        if parts is not None:
+            raise ConfigurationError("--parts: goes with --scheduler, whose workers play them")
+        return
+    if virtual:
+        raise ConfigurationError("--scheduler: a virtual run is played here; fourparty sweep plays many on a cluster")
+    if directory is None:
+        raise ConfigurationError("--scheduler: goes with --dir, the folder of a running network")
+    if part is not None:
+        raise ConfigurationError("--part: the workers of --scheduler play all parts; use --parts to say how many")
+    if pcap is not None:
+        raise ConfigurationError("--pcap: the phones' links end at the workers, nothing can be captured here")

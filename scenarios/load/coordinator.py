@@ -117,7 +117,7 @@ def generate(
         measurement.add(Measurement.from_json(one["measurement"]))
         traces.add(one["traces"])
         service.add({int(us): times for us, times in one["service"].items()})
-    found = _settled(network, before)
+    found = settled_books(network, before)
     parties = {"merchant_device": service.summary()}
     for party in keepers:
         try:
@@ -142,7 +142,7 @@ def generate(
     )
 
 
-def _settled(network: RunningNetwork, before: dict[str, books.PartyBooks]) -> Books:
+def settled_books(network: RunningNetwork, before: dict[str, books.PartyBooks]) -> Books:
     """The books when they agree, or as they are when that takes too long."""
     deadline = time.monotonic() + SETTLING_SECONDS
     while True:
@@ -197,7 +197,7 @@ class _Generators:
                 carry_out(breakage, content["fault"])
             elif "progress" in content:
                 standing[number] = content["progress"]
-                told(_together(list(standing.values())))
+                told(together(list(standing.values())))
         return [done[number] for number in sorted(done)]
 
     def stop(self) -> None:
@@ -250,7 +250,7 @@ class _Generators:
                 pass  # it has ended, which its reader tells
 
 
-def _together(standing: Sequence[dict[str, Any]]) -> Standing:
+def together(standing: Sequence[dict[str, Any]]) -> Standing:
     """How far all generators are."""
     numbers = {name: sum(one[name] for one in standing) for name in ("due", "sent", "approved", "declined", "failed")}
     worst = {name: max(one[name] for one in standing) for name in ("elapsed", "p99", "lag_p99")}

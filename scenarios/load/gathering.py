@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +15,9 @@ from scenarios.measurement import Measurement
 from scenarios.outcome import result_of
 from scenarios.report import DATA_FILE, ReportError
 from scenarios.report import load as read_result
-from scenarios.result import Load, Result
+from scenarios.result import Books, Load, Result
 from scenarios.running import find_scenario
+from scenarios.stage import Scenario
 
 PART_FILE: Final = "part.json"
 LARGEST_PART: Final = 64 * 1024 * 1024
@@ -24,9 +25,9 @@ LARGEST_PART: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Part:
-    """What one machine measured: its result, and all that it counted."""
+    """What one machine measured: its result, and all that it counted; `name` says whose it is, for people."""
 
-    folder: Path
+    name: str
     result: Result
     load: Load
     measurement: Measurement
@@ -63,7 +64,36 @@ def gather(folders: Sequence[Path], objectives: Sequence[Objective]) -> Result:
     first = parts[0]
     for other in parts[1:]:
         if _common(other) != _common(first):
-            raise ConfigurationError(f"{other.folder} and {first.folder} are not parts of one load")
+            raise ConfigurationError(f"{other.name} and {first.name} are not parts of one load")
+    return together(
+        parts,
+        find_scenario(first.result.scenario),
+        objectives,
+        environment={"gathered": ", ".join(map(str, folders))},
+    )
+
+
+def together(
+    parts: Sequence[Part],
+    scenario: Scenario,
+    objectives: Sequence[Objective],
+    *,
+    environment: Mapping[str, str],
+    books: Books | None = None,
+    lost: Sequence[str] = (),
+) -> Result:
+    """One result of the parts of one load.
+
+    Parameters
+    ----------
+    environment
+        What to tell besides what the first part tells of its machine.
+    books
+        Of the whole run; those of the part that ended last unless given.
+    lost
+        What is said of parts that are missing, a line each; the whole is not valid then.
+    """
+    first = parts[0]
     measurement, traces = Measurement(1.0), Traces()
     measurement.length = first.measurement.length
     for part in parts:
@@ -75,16 +105,16 @@ def gather(folders: Sequence[Path], objectives: Sequence[Objective]) -> Result:
         result_of(
             measurement,
             name=first.result.scenario,
-            scenario=find_scenario(first.result.scenario),
+            scenario=scenario,
             runtime=first.result.runtime,
             seed=first.result.seed,
             played=played,
             started_at=min(part.result.started_at for part in parts),
             reversals=sum(part.result.reversals for part in parts),
             parties=last.parties,
-            books=last.books,
-            environment={**first.result.environment, "gathered": ", ".join(map(str, folders))},
-            load=_together(parts, measurement),
+            books=books or last.books,
+            environment={**first.result.environment, **environment},
+            load=_load(parts, measurement, lost),
             objectives=objectives,
             legs=traces.in_order(),
             errors=traces.samples(),
@@ -99,12 +129,13 @@ def _common(part: Part) -> tuple[object, ...]:
     return result.scenario, result.seed, part.measurement.length, part.load.mode, part.load.shape.partition(", part")[0]
 
 
-def _together(parts: Sequence[Part], measurement: Measurement) -> Load:
+def _load(parts: Sequence[Part], measurement: Measurement, lost: Sequence[str]) -> Load:
     first = parts[0].load
-    problems = [f"{part.folder}: {problem}" for part in parts for problem in part.load.problems]
+    problems = [*lost, *(f"{part.name}: {problem}" for part in parts for problem in part.load.problems)]
+    number = f"{len(parts)} of {len(parts) + len(lost)}" if lost else f"{len(parts)}"
     return replace(
         first,
-        shape=f"{first.shape.partition(', part')[0]}, {len(parts)} parts",
+        shape=f"{first.shape.partition(', part')[0]}, {number} parts",
         rate=round(sum(part.load.rate for part in parts), 3),
         generators=sum(part.load.generators for part in parts),
         due=measurement.due,
@@ -131,4 +162,4 @@ def _read(folder: Path) -> Part:
         raise ConfigurationError(f"{folder} has no part of a load: {path.name} or {DATA_FILE} is not one's") from error
     if result.load is None:
         raise ConfigurationError(f"{folder} has no part of a load, but another run")
-    return Part(folder, result, result.load, measurement, traces)
+    return Part(str(folder), result, result.load, measurement, traces)

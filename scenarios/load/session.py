@@ -19,7 +19,7 @@ from scenarios.live_faults import LiveBreakage
 from scenarios.load import coordinator
 from scenarios.load.arrivals import Arrivals
 from scenarios.load.assignment import Assignment
-from scenarios.load.coordinator import Standing
+from scenarios.load.coordinator import Generated, Standing, Told
 from scenarios.load.demand import Demand
 from scenarios.load.gathering import write_part
 from scenarios.load.recorded_day import Recorder, read_day, write_day
@@ -119,8 +119,14 @@ def load_scenario(name: str) -> Scenario:
     return scenario
 
 
-def _scenario_of(order: Order) -> Scenario:
-    """The scenario of an order; refused where it breaks things in a network of somebody's."""
+def scenario_of(order: Order) -> Scenario:
+    """The scenario of an order.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none, or it breaks things in a network of somebody's.
+    """
     scenario = load_scenario(order.scenario)
     if order.directory is not None:
         refuse_faults(order.scenario, scenario)
@@ -128,12 +134,17 @@ def _scenario_of(order: Order) -> Scenario:
     return scenario
 
 
+def demand_of(order: Order) -> Demand:
+    """The demand of an order, with its recorded day where it has one."""
+    if order.replay is None:
+        return order.demand
+    return replace(order.demand, day=read_day(order.replay, order.duration))
+
+
 def play_virtual(order: Order) -> Result:
     """Play in virtual time."""
-    scenario = _scenario_of(order)
-    demand = order.demand
-    if order.replay is not None:
-        demand = replace(demand, day=read_day(order.replay, order.duration))
+    scenario = scenario_of(order)
+    demand = demand_of(order)
     terminals = order.terminals or _wanted(order, scenario, demand)
     calibration = calibrations.read_or_none(order.calibration)
     recorder = Recorder()
@@ -161,7 +172,7 @@ def play_virtual(order: Order) -> Result:
             scenario,
             duration=order.duration,
             phones=terminals,
-            progress=lambda elapsed, measured: _show(shown, _standing(elapsed, measured), order.duration),
+            progress=lambda elapsed, measured: show(shown, _standing(elapsed, measured), order.duration),
             demand=demand,
             objectives=order.objectives,
             load_of=load,
@@ -176,33 +187,39 @@ def play_virtual(order: Order) -> Result:
 
 def play_live(order: Order) -> Result:
     """Play on live services, with generators of their own."""
-    scenario = _scenario_of(order)
-    demand = order.demand
-    if order.replay is not None:
-        demand = replace(demand, day=read_day(order.replay, order.duration))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with screen.Progress(order.name) as shown:
+        result, generated = measure(order, lambda standing: show(shown, standing, order.duration), console)
+    if order.record is not None:
+        write_day(order.record, generated.recorded)
+    if order.part_folder is not None:
+        write_part(order.part_folder, generated.measurement, generated.traces)
+    return result
+
+
+def measure(order: Order, told: Told, console: Console) -> tuple[Result, Generated]:
+    """Play on live services; the result, and all that the generators measured.
+
+    Parameters
+    ----------
+    told
+        Told now and then how far it is.
+    console
+        For what is done before payments begin.
+    """
+    scenario = scenario_of(order)
+    demand = demand_of(order)
     with (
         captured_network(order.pcap, console) as captures,
         _network(order, scenario, demand, captures) as (folder, breakage),
     ):
         network = RunningNetwork(folder, order.host)
-        terminals = _terminals(order, scenario, demand, network)
+        terminals = terminals_of(order, scenario, demand, network)
         assignments = list(assignments_of(order, folder, terminals, captures))
         console.print(f"{terminals} terminals sign on ...")
-        with screen.Progress(order.name) as shown:
-            generated = coordinator.generate(
-                network,
-                assignments,
-                start_at=order.start_at,
-                told=lambda standing: _show(shown, standing, order.duration),
-                breakage=breakage,
-            )
-    if order.record is not None:
-        write_day(order.record, generated.recorded)
-    if order.part_folder is not None:
-        write_part(order.part_folder, generated.measurement, generated.traces)
+        generated = coordinator.generate(network, assignments, start_at=order.start_at, told=told, breakage=breakage)
     zero = generated.began + round(demand.warm_up * SECOND)
-    return result_of(
+    result = result_of(
         generated.measurement,
         name=order.name,
         scenario=scenario,
@@ -228,6 +245,7 @@ def play_live(order: Order) -> Result:
         errors=generated.traces.samples(),
         faults=generated.faults,
     )
+    return result, generated
 
 
 def _shape_text(demand: Demand, scenario: Scenario, duration: float, terminals: int) -> str:
@@ -264,7 +282,14 @@ def _cards_for(terminals: int, *, least: int = demo.CARDS) -> int:
     return max(least, terminals * 100 // 95 + SPARE_CARDS)
 
 
-def _terminals(order: Order, scenario: Scenario, demand: Demand, network: RunningNetwork) -> int:
+def terminals_of(order: Order, scenario: Scenario, demand: Demand, network: RunningNetwork) -> int:
+    """How many of a network's free terminals a load uses, all parts together.
+
+    Raises
+    ------
+    ConfigurationError
+        There are not enough: not as many as asked for, or not one for each generator.
+    """
     there_are = len(live_world.free_terminals(network))
     if order.terminals is not None and order.terminals > there_are:
         raise ConfigurationError(f"--terminals: the network has {there_are} free terminals")
@@ -316,7 +341,8 @@ def _standing(elapsed: float, measured: Measurement) -> Standing:
     )
 
 
-def _show(shown: screen.Progress, standing: Standing, duration: float) -> None:
+def show(shown: screen.Progress, standing: Standing, duration: float) -> None:
+    """Show how far a run of `duration` seconds is."""
     if standing.elapsed < 0:
         shown.tell(0.0, duration, f"warming up, {-standing.elapsed:.0f} s to go")
         return

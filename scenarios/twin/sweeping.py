@@ -10,6 +10,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from network.service import ConfigurationError
+from scenarios.dask_scheduler import connect
 from scenarios.load.session import load_scenario
 from scenarios.report.quantities import latency
 from scenarios.twin import calibration as calibrations
@@ -20,7 +21,6 @@ from scenarios.twin.tables import output, table
 
 BOOKS_DISAGREE: Final = 4
 FAILED: Final = 1
-CONNECT_SECONDS: Final = 10.0
 
 
 def sweep(
@@ -106,17 +106,12 @@ def _on_pool(waiting: Sequence[SweepTask], workers: int | None) -> Iterator[Row]
 
 def _on_dask(waiting: Sequence[SweepTask], scheduler: str) -> Iterator[Row]:
     """Tasks on a cluster's workers, each a whole run: a worker that is lost is the scheduler's business."""
-    try:
-        from distributed import Client, as_completed
-        from distributed.scheduler import KilledWorker
-    except ImportError as error:
-        raise ConfigurationError("--scheduler needs Dask Distributed: pip install 'fourparty[dask]'") from error
     if not waiting:
         return
-    try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ConfigurationError(f"--scheduler: no Dask scheduler answers at {scheduler}") from error
+    client = connect(scheduler)
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
     with client:
         futures = [client.submit(run, task, key=f"sweep-{task.key}", retries=MOST_TRIES) for task in waiting]
         try:

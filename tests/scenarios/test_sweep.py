@@ -15,6 +15,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from network.service import ConfigurationError
+from scenarios import dask_scheduler
 from scenarios.twin import sweeping
 from scenarios.twin.sweep import SweepTask, numbers_of, run, summarise, tasks
 from scenarios.twin.sweep_files import SweepFolder
@@ -161,7 +162,7 @@ def test_a_killed_worker_of_a_cluster_changes_nothing(tmp_path: Path, undisturbe
 
 
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeping, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(dask_scheduler, "CONNECT_SECONDS", 0.3)
     with pytest.raises(ConfigurationError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         sweep(tmp_path, scheduler="tcp://127.0.0.1:9")
 

@@ -47,6 +47,12 @@ def folder(tmp_path: Path) -> Path:
         (["steady", "--start-at", "2020-01-01T00:00:00"], "--start-at: 2020-01-01T00:00:00 is over"),
         (["steady", "--start-at", "2999-01-01T00:00:00"], "is more than a day ahead"),
         (["steady", "--at", "localhost"], "--at: goes with --dir"),
+        (["steady", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler: goes with --dir"),
+        (["steady", "--parts", "2"], "--parts: goes with --scheduler"),
+        (["steady", "--virtual", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler: a virtual run is played here"),
+        (["steady", "--dir", "FOLDER", "--scheduler", "x", "--part", "1/2"], "--part: the workers of --scheduler play"),
+        (["steady", "--dir", "FOLDER", "--scheduler", "x", "--pcap", "y"], "--pcap: the phones' links end at the"),
+        (["steady", "--dir", "FOLDER", "--scheduler", "x"], "wallet.json: No such file"),
         (["steady", "--virtual", "--dir", "FOLDER"], "--dir: a virtual run has a network of its own"),
         (["steady", "--replay", "nothing.jsonl"], "--replay: cannot read nothing.jsonl"),
         (["steady", "--replay", "x", "--rate", "5"], "--replay: a load has one shape"),
@@ -66,6 +72,16 @@ def test_mistakes_are_told_in_one_line_before_anything_starts(
     assert code == 2
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_cluster_needs_the_extra(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "wallet.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert fourparty(monkeypatch, "load", "steady", "--dir", folder, "--scheduler", "tcp://127.0.0.1:8786") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["fourparty: --scheduler needs Dask Distributed: pip install 'fourparty[dask]'"]
 
 
 def test_what_is_no_part_of_a_load(
