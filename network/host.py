@@ -7,14 +7,24 @@ when others wait, then goes to the end of the queue.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
+from random import Random
 from typing import Final
 
 import simpy
 
 TIME_SLICE: Final = 0.004
 """Seconds that a party computes while others wait: the tick of a common kernel (Linux, HZ=250)."""
+
+MOMENT: Final = 0.03
+"""Seconds that a slow or a fast moment of a machine lasts, on average."""
+
+LOAD_SECONDS: Final = 0.5
+"""What how busy a machine is is averaged over."""
+
+_LOOK: Final = 0.05
 
 
 class Host:
@@ -26,15 +36,25 @@ class Host:
     processors : int
     time_slice : float
         In seconds.
+    random : Random or None
+        Where its slow and fast moments come from; None: it has none.
     """
 
-    def __init__(self, env: simpy.Environment, processors: int, time_slice: float = TIME_SLICE) -> None:
+    def __init__(
+        self, env: simpy.Environment, processors: int, time_slice: float = TIME_SLICE, random: Random | None = None
+    ) -> None:
         if processors < 1:
             raise ValueError("a host has at least one processor")
         self.env = env
         self.time_slice = time_slice
         self.busy_seconds = 0.0
-        self._free = processors
+        self._processors = self._free = processors
+        self._random = random
+        self._moment = 0.0
+        self._moment_ends = -1.0
+        self._load = 0.0
+        self._looked_at = env.now
+        self._busy_then = 0.0
         self._kept: float | None = None
         self._waiting: deque[tuple[Callable[[], float], Callable[[], None]]] = deque()
 
@@ -42,6 +62,26 @@ class Host:
     def waiting(self) -> int:
         """How many wait for a processor."""
         return len(self._waiting)
+
+    @property
+    def load(self) -> float:
+        """The part of its processors that has been busy lately, 0 to 1."""
+        since = self.env.now - self._looked_at
+        if since >= _LOOK:
+            busy = min(1.0, (self.busy_seconds - self._busy_then) / since / self._processors)
+            self._load += (busy - self._load) * (1 - math.exp(-since / LOAD_SECONDS))
+            self._looked_at, self._busy_then = self.env.now, self.busy_seconds
+        return self._load
+
+    @property
+    def moment(self) -> float | None:
+        """The chance of the present moment, 0 to 1, the same for all who ask in it."""
+        if self._random is None:
+            return None
+        if self.env.now >= self._moment_ends:
+            self._moment = self._random.random()
+            self._moment_ends = self.env.now + self._random.expovariate(1 / MOMENT)
+        return self._moment
 
     def compute(self, seconds: Callable[[], float], done: Callable[[], None]) -> None:
         """Compute when a processor is free.

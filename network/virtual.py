@@ -344,7 +344,14 @@ class Node:
             idle = (self.env.now - self._last_end) * 1_000_000
             commits = self._unit.commits
             arrivals, committed = self._arrived(), self._decide(now, work)
-            charge = cost.charge(kinds_of(work), self._unit.commits != commits, idle, self._chance)
+            charge = cost.charge(
+                kinds_of(work),
+                self._unit.commits != commits,
+                idle,
+                self._chance,
+                load=self.host.load,
+                moment=self.host.moment,
+            )
             # who does not wait for the disk sends without giving the processor back
             return (charge.computing + (0.0 if charge.waiting else charge.sending)) / 1_000_000
 

@@ -241,7 +241,8 @@ def virtual_world(
             nodes = {name: network.add(party.make, stores[name], cost) for name, party in parties.items()}
         else:
             machine = calibration.machine
-            shared = Processors(env, machine.processors, machine.time_slice / SECOND)
+            moments = Random(f"machine/{seed}")  # noqa: S311
+            shared = Processors(env, machine.processors, machine.time_slice / SECOND, moments)
             costs = calibration.costs()
             nodes = {
                 name: network.add(party.make, stores[name], costs[measured_as(name)], shared)

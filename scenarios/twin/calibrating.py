@@ -6,18 +6,21 @@ import multiprocessing
 import os
 import socket
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from rich.console import Console
 
 from network.turn_cost import Quantiles
+from network.turn_profile import TurnSample
 from scenarios.report.quantities import latency
 from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration, MeasuredRun, WireCosts
 from scenarios.twin.measuring import MOST_OTHERS, LiveBed, LiveRun, Told, live_bed, store_of
-from scenarios.twin.regression import CalibrationError, fit
+from scenarios.twin.regression import CalibrationError, fit_runs
 from scenarios.twin.tables import output, table
 
 PARTS: Final = (0.03, 0.1, 0.25, 0.45, 0.65, 0.8, 0.9)
@@ -80,10 +83,11 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
     CalibrationError
         They say too little of a party.
     """
+    speed = median(run.speed for run in runs)
     costs = {}
     for party in runs[0].turns:
         try:
-            costs[party] = fit([sample for run in runs for sample in run.turns[party]])
+            costs[party] = fit_runs([(load_of(run), _at_speed(run, party, speed)) for run in runs])
         except CalibrationError as error:
             raise CalibrationError(f"{party}: {error}") from error
     return calibrations.make(
@@ -92,6 +96,7 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
         lag=_lag(runs),
         store=store,
         time_slice=measure_time_slice(),
+        speed=round(speed, 3),
         runs=tuple(
             MeasuredRun(
                 rate=run.throughput if run.rate is None else run.rate,
@@ -104,6 +109,30 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
             for run in runs
         ),
     )
+
+
+def _at_speed(run: LiveRun, party: str, speed: float) -> list[TurnSample]:
+    """A party's turns as they would have been at the machine's usual speed."""
+    times = speed / run.speed if speed and run.speed else 1.0
+    return [
+        replace(
+            sample,
+            outside=round(sample.outside * times),
+            deciding=round(sample.deciding * times),
+            sending=round(sample.sending * times),
+        )
+        for sample in run.turns[party]
+    ]
+
+
+def load_of(run: LiveRun) -> float:
+    """How much of the machine's processors all parties' turns took, 0 to 1."""
+    parts = 0.0
+    for samples in run.turns.values():
+        computed = sum(one.outside + one.deciding + one.sending for one in samples)
+        real = computed + sum(one.idle + one.waiting + one.delayed for one in samples)
+        parts += computed / max(1, real)
+    return min(1.0, parts / (os.cpu_count() or 1))
 
 
 def _lag(runs: list[LiveRun]) -> Quantiles:

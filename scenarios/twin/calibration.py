@@ -56,6 +56,13 @@ class Chance(_Strict):
     factors: Distribution
 
 
+class Warmth(_Strict):
+    """What computing is multiplied by where so much of the machine is busy."""
+
+    load: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    factor: Annotated[FiniteFloat, Field(gt=0, le=100)]
+
+
 class PartyCosts(_Strict):
     """See `network.turn_cost.MeasuredCost`."""
 
@@ -64,6 +71,8 @@ class PartyCosts(_Strict):
     sending: LinearCosts
     waiting: Distribution
     chance: Annotated[tuple[Chance, ...], Field(min_length=1, max_length=20)]
+    warmth: Annotated[tuple[Warmth, ...], Field(min_length=1, max_length=50)] = (Warmth(load=0.0, factor=1.0),)
+    together: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
 
     def cost(self) -> MeasuredCost:
         """The same for a simulation."""
@@ -73,6 +82,8 @@ class PartyCosts(_Strict):
             sending=self.sending.cost(),
             waiting=Quantiles(self.waiting),
             chance=tuple((one.idle_from, Quantiles(one.factors)) for one in self.chance),
+            warmth=tuple((one.load, one.factor) for one in self.warmth),
+            together=self.together,
         )
 
     @classmethod
@@ -88,7 +99,17 @@ class PartyCosts(_Strict):
             sending=sending,
             waiting=cost.waiting.values,
             chance=tuple(Chance(idle_from=since, factors=one.values) for since, one in cost.chance),
+            warmth=tuple(Warmth(load=load, factor=factor) for load, factor in cost.warmth),
+            together=cost.together,
         )
+
+    def slower(self, times: float) -> PartyCosts:
+        """The same on a machine whose processors take so many times as long."""
+        factors = tuple(
+            Chance(idle_from=one.idle_from, factors=tuple(times * factor for factor in one.factors))
+            for one in self.chance
+        )
+        return self.model_copy(update={"chance": factors})
 
 
 class WireCosts(_Strict):
@@ -99,7 +120,10 @@ class WireCosts(_Strict):
 
 
 class Machine(_Strict):
-    """What was measured: a calibration says nothing about another machine."""
+    """What was measured: a calibration says nothing about another machine.
+
+    `speed` is what `scenarios.twin.speed` measured when costs were as they stand here, in microseconds; 0: unknown.
+    """
 
     processor: str
     processors: Annotated[int, Field(ge=1, le=4096)]
@@ -107,6 +131,7 @@ class Machine(_Strict):
     python: str
     store: str
     time_slice: Cost = 4_000.0
+    speed: Cost = 0.0
 
 
 class MeasuredRun(_Strict):
@@ -151,6 +176,18 @@ class Calibration(_Strict):
         """Party to what its turns take."""
         return {party: self.parties[party].cost() for party in PARTIES}
 
+    def at_speed(self, speed: float) -> Calibration:
+        """The same machine at another moment's speed; itself where either is unknown."""
+        if not speed or not self.machine.speed:
+            return self
+        times = speed / self.machine.speed
+        return self.model_copy(
+            update={
+                "parties": {party: costs.slower(times) for party, costs in self.parties.items()},
+                "machine": self.machine.model_copy(update={"speed": speed}),
+            }
+        )
+
     def link(self) -> Wire:
         """How the links of a simulated network behave."""
         return Wire(latency=round(self.wire.latency), jitter=round(self.wire.jitter))
@@ -173,6 +210,7 @@ def make(
     lag: Quantiles,
     store: str,
     time_slice: float,
+    speed: float,
     runs: tuple[MeasuredRun, ...],
 ) -> Calibration:
     """A calibration of this machine, now."""
@@ -186,6 +224,7 @@ def make(
             python=platform.python_version(),
             store=store,
             time_slice=time_slice,
+            speed=speed,
         ),
         wire=wire,
         lag=lag.values,
@@ -274,4 +313,7 @@ def _parsed(content: bytes, name: str) -> Calibration:
             one.idle_from for one in costs.chance
         ]:
             raise ConfigurationError(f"{name} is no calibration: parties.{party}.chance does not begin at 0 and grow")
+        loads = [one.load for one in costs.warmth]
+        if sorted(set(loads)) != loads:
+            raise ConfigurationError(f"{name} is no calibration: parties.{party}.warmth does not grow")
     return calibration

@@ -141,6 +141,7 @@ def _side(
         live.append(bed.run(rate, seconds, seed=seed + number, profiled=False, told=told))
     told(f"virtual at {rate:,.0f} payments/s ...")
     demand = demand_of(rate, seconds)
+    measured = measured.at_speed(median(run.speed for run in live))
     virtual = [
         virtual_load.play(scenario, demand, seconds, bed.terminals, seed + number, measured).measurement
         for number in range(repeats)

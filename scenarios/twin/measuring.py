@@ -18,6 +18,7 @@ from scenarios.load.demand import Demand
 from scenarios.load.shapes import constant
 from scenarios.processes import Processes, RunningNetwork
 from scenarios.twin.quiet import Machine, wait_until_quiet
+from scenarios.twin.speed import measure_speed
 
 SCENARIO: Final = "steady"
 WARM_UP: Final = 2.0
@@ -52,6 +53,8 @@ class LiveRun:
         How late payments began.
     valid : bool
         All payments that were due were made.
+    speed : float
+        The machine's meanwhile (`scenarios.twin.speed`).
     """
 
     rate: float | None
@@ -61,6 +64,7 @@ class LiveRun:
     valid: bool
     turns: dict[str, list[TurnSample]] = field(repr=False, default_factory=dict)
     lag: Durations = field(repr=False, default_factory=Durations)
+    speed: float = 0.0
 
     @property
     def title(self) -> str:
@@ -106,6 +110,7 @@ class LiveBed:
             demand=demand_of(rate, seconds),
             profiled=profiled,
         )
+        before = measure_speed()
         machine = Machine(lambda: sum(self.processes.cpu_seconds().values()))
         if profiled:
             for service in SERVICES:
@@ -118,6 +123,7 @@ class LiveBed:
             for service in SERVICES:
                 turns[service] = samples_from_json(network.request(service, "POST", "/turns?on=false", {}))
         measured = generated.measurement
+        after = measure_speed()
         return LiveRun(
             rate=rate,
             latency=Durations(measured.latency.counts).summary(),
@@ -126,6 +132,7 @@ class LiveBed:
             valid=measured.sent == measured.due,
             turns=turns,
             lag=measured.lag,
+            speed=(before + after) / 2 if before and after else before or after,
         )
 
 

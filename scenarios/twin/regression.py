@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 from network.turn_cost import Linear, MeasuredCost, Quantiles
@@ -26,6 +27,9 @@ FEWEST_IDLE: Final = 200
 
 STALL: Final = 50_000
 """Microseconds: who waits longer for the disk has met a disturbance of the machine, which says nothing about turns."""
+
+LOAD_STEP: Final = 0.05
+"""Runs that kept the machine as busy as this are one."""
 
 _TURN: Final = "turn"
 _WRITE: Final = "write"
@@ -79,6 +83,18 @@ def fit(samples: Sequence[TurnSample]) -> MeasuredCost:
         waiting=Quantiles.of(waits or [0.0]),
         chance=_chance(samples, (outside, deciding, sending)),
     )
+
+
+def fit_runs(runs: Sequence[tuple[float, Sequence[TurnSample]]]) -> MeasuredCost:
+    """What the turns of a party cost, from runs that kept the machine busy to different parts; errors as `fit`.
+
+    Parameters
+    ----------
+    runs
+        How busy the machine was, 0 to 1, and the party's turns in the order in which they were taken.
+    """
+    cost = fit([sample for _, samples in runs for sample in samples])
+    return replace(cost, warmth=_warmth(cost, runs), together=_together(cost, [samples for _, samples in runs]))
 
 
 def linear(lines: Sequence[tuple[Features, float, float]]) -> dict[str, float]:
@@ -209,6 +225,49 @@ def _chance(samples: Sequence[TurnSample], parts: Sequence[Linear]) -> tuple[tup
         elif not found:
             found.append((since, _rounded(everything)))
     return tuple(found)
+
+
+def _prediction(cost: MeasuredCost) -> Callable[[TurnSample], float]:
+    """Tells what a turn takes on average."""
+    parts = (cost.outside, cost.deciding, cost.sending)
+    means = [(since, one.mean) for since, one in reversed(cost.chance)]
+
+    def predicted(sample: TurnSample) -> float:
+        mean = next(mean for since, mean in means if sample.idle >= since)
+        return max(1.0, mean * sum(part.of(sample.kinds, sample.wrote) for part in parts))
+
+    return predicted
+
+
+def _warmth(cost: MeasuredCost, runs: Sequence[tuple[float, Sequence[TurnSample]]]) -> tuple[tuple[float, float], ...]:
+    """By how busy the machine was: what turns took, as a part of what is predicted for them."""
+    expect = _prediction(cost)
+    took: dict[float, float] = defaultdict(float)
+    predicted: dict[float, float] = defaultdict(float)
+    for load, samples in runs:
+        place = round(load / LOAD_STEP) * LOAD_STEP
+        took[place] += sum(map(_computing, samples))
+        predicted[place] += sum(map(expect, samples))
+    found = tuple((round(place, 3), round(took[place] / predicted[place], 4)) for place in sorted(took) if took[place])
+    return found or ((0.0, 1.0),)
+
+
+def _together(cost: MeasuredCost, runs: Iterable[Sequence[TurnSample]]) -> float:
+    """The part of turns whose chance is the machine's: two in a row are alike where both are among them."""
+    expect = _prediction(cost)
+    pairs: list[tuple[float, float]] = []
+    for samples in runs:
+        ratios = [_computing(sample) / expect(sample) for sample in samples]
+        order = sorted(range(len(ratios)), key=ratios.__getitem__)
+        ranks = [0.0] * len(ratios)
+        for rank, place in enumerate(order):
+            ranks[place] = (rank + 0.5) / len(ratios)
+        pairs += pairwise(ranks)
+    if len(pairs) < FEWEST_SAMPLES:
+        return 0.0
+    # of numbers spread evenly from zero to one the variance is a twelfth
+    alike = 12 * sum((one - 0.5) * (other - 0.5) for one, other in pairs) / len(pairs)
+    return round(min(1.0, max(0.0, alike)) ** 0.5, 3)
 
 
 def _rounded(ratios: Sequence[float]) -> Quantiles:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from math import factorial
 from random import Random
 
 import pytest
 import simpy
 
-from network.host import Host
+from network.host import MOMENT, Host
 
 
 def mean_wait(processors: int, rate: float, service: Callable[[], float], jobs: int = 100_000) -> float:
@@ -86,6 +86,35 @@ def test_who_asks_again_keeps_the_processor_until_the_slice_is_over() -> None:
     host.compute(lambda: 0.001, lambda: ended.append(("later", round(env.now, 4))))
     env.run()
     assert ended[-1] == ("later", 0.006)
+
+
+def test_a_host_knows_how_busy_it_has_been() -> None:
+    env = simpy.Environment()
+    host = Host(env, 2)
+
+    def work() -> Generator[simpy.Event, None, None]:
+        while True:
+            host.compute(lambda: 0.001, lambda: None)
+            yield env.timeout(0.002)
+
+    env.process(work())
+    for tenth in range(1, 50):
+        env.run(until=tenth / 10)
+        load = host.load
+    assert load == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_moment_is_the_same_for_all_and_passes() -> None:
+    env = simpy.Environment()
+    host = Host(env, 1, random=Random(1))
+    assert host.moment == host.moment
+    seen = []
+    for step in range(1, 4_001):
+        env.run(until=step * MOMENT / 10)
+        seen.append(host.moment)
+    assert len(set(seen)) == pytest.approx(400, rel=0.15)
+    assert sum(one or 0.0 for one in seen) / len(seen) == pytest.approx(0.5, abs=0.05)
+    assert Host(env, 1).moment is None
 
 
 def test_a_host_has_a_processor() -> None:

@@ -36,6 +36,25 @@ def test_probabilities_grow_from_nothing_to_certainty() -> None:
     assert list(PROBABILITIES) == sorted(set(PROBABILITIES))
 
 
+def test_a_turn_is_dearer_as_the_machine_is_at_this_moment() -> None:
+    cost = MeasuredCost(
+        outside=Linear(0),
+        deciding=Linear(100),
+        sending=Linear(0),
+        waiting=Quantiles.of([0.0]),
+        chance=((0.0, Quantiles.of([1.0, 2.0, 3.0])),),
+        warmth=((0.2, 1.0), (0.6, 0.5)),
+        together=1.0,
+    )
+    random = Random(1)
+    assert [cost.charge({}, False, 0.0, random, load=load, moment=0.0).computing for load in (0, 0.2, 0.4, 1)] == [
+        *(100, 100, 75, 50)
+    ]
+    assert cost.charge({}, False, 0.0, random, moment=1.0).computing == 300
+    alone = {cost.charge({}, False, 0.0, random).computing for _ in range(20)}
+    assert alone == {100.0, 200.0, 300.0}
+
+
 def test_a_turn_costs_what_is_in_it() -> None:
     cost = MeasuredCost(
         outside=Linear(50, 0, {"terminal": 5}, 4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ from scenarios.twin import virtual_load
 from scenarios.twin.calibrating import fitted
 from scenarios.twin.calibration import Calibration, PartyCosts
 from scenarios.twin.measuring import LiveRun, demand_of
-from scenarios.twin.regression import CalibrationError, fit, linear
+from scenarios.twin.regression import CalibrationError, fit, fit_runs, linear
 
 KNOWN = MeasuredCost(
     outside=Linear(60, 0, {"terminal": 6, "switch": 4}),
@@ -85,6 +86,33 @@ def test_a_stall_of_the_machine_is_no_property_of_turns() -> None:
     samples = turns(2_000)
     stalled = TurnSample({"switch": 1}, True, 0, 70, 400, 1_800_000, 50, 0)
     assert fit([*samples, stalled]).waiting == fit(samples).waiting
+
+
+def in_moments(samples: list[TurnSample], part: float, factor: float = 1.0) -> list[TurnSample]:
+    """The same turns, so many of them at the mercy of the machine, whose slow and fast moments last fifty turns."""
+    random = Random(11)
+    made = []
+    moment = 1.0
+    for place, sample in enumerate(samples):
+        if place % 50 == 0:
+            moment = random.lognormvariate(0, 0.2)
+        chance = moment if random.random() < part else random.lognormvariate(0, 0.2)
+        figures = (round(factor * chance * one) for one in (sample.outside, sample.deciding, sample.sending))
+        outside, deciding, sending = figures
+        made.append(replace(sample, outside=outside, deciding=deciding, sending=sending))
+    return made
+
+
+def test_how_busy_the_machine_was_and_what_it_did_to_all_is_found() -> None:
+    light, heavy = turns(8_000, noise=0.0, seed=7), turns(8_000, noise=0.0, seed=8)
+    found = fit_runs([(0.1, in_moments(light, 0.7)), (0.8, in_moments(heavy, 0.7, 0.8))])
+    (low, dear), (high, cheap) = found.warmth
+    assert (low, high) == (0.1, 0.8)
+    assert cheap / dear == pytest.approx(0.8, rel=0.03)
+    assert found.together == pytest.approx(0.7, abs=0.06)
+    alone = fit_runs([(0.1, in_moments(light, 0.0))])
+    assert alone.together < 0.15
+    assert alone.warmth == ((0.1, pytest.approx(1.0, rel=0.02)),)
 
 
 def test_a_cost_is_not_below_zero() -> None:
