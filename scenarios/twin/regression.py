@@ -7,6 +7,7 @@ samples are a few hundred lines.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -267,7 +268,7 @@ def _together(cost: MeasuredCost, runs: Iterable[Sequence[TurnSample]]) -> float
         return 0.0
     # of numbers spread evenly from zero to one the variance is a twelfth
     alike = 12 * sum((one - 0.5) * (other - 0.5) for one, other in pairs) / len(pairs)
-    return round(min(1.0, max(0.0, alike)) ** 0.5, 3)
+    return round(math.sqrt(min(1.0, max(0.0, alike))), 3)
 
 
 def _rounded(ratios: Sequence[float]) -> Quantiles:

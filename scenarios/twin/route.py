@@ -50,10 +50,19 @@ class _Witness(MeasuredCost):
     party: str = ""
     seen: list[tuple[str, str, bool]] = field(default_factory=list)
 
-    def charge(self, kinds: Mapping[str, int], wrote: bool, idle: float, random: Random) -> Charge:
+    def charge(
+        self,
+        kinds: Mapping[str, int],
+        wrote: bool,
+        idle: float,
+        random: Random,
+        *,
+        load: float = 0.0,
+        moment: float | None = None,
+    ) -> Charge:
         """See `MeasuredCost`."""
         self.seen.extend((self.party, kind, wrote) for kind in kinds)
-        return super().charge(kinds, wrote, idle, random)
+        return super().charge(kinds, wrote, idle, random, load=load, moment=moment)
 
 
 @cache
@@ -70,7 +79,7 @@ def route_of_a_sale() -> tuple[Visit, ...]:
 
     with virtual_world.virtual_world(1, phones=1, cards=1) as world:
         for name, node in world.nodes.items():
-            node.cost = _Witness(_FREE, _FREE, _FREE, nothing, ((0.0, once),), name, seen)
+            node.cost = _Witness(_FREE, _FREE, _FREE, nothing, ((0.0, once),), party=name, seen=seen)
         stage = world.stage(60.0, 1)
         stage.tap_seconds = 0.0
         world.env.run(until=world.env.process(sale(stage)))
