@@ -10,6 +10,17 @@ import sqlalchemy as sa
 CONNECT_SECONDS: Final = 5
 """How long a database server may take to let a connection in."""
 
+_SERVER_GONE: Final = {
+    "tcp_user_timeout": 5_000,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+}
+"""A server whose machine has vanished says nothing: a turn that waits for it is given up after five seconds.
+
+Otherwise the whole service would stand still for as long as the system goes on sending, SIGTERM unheard.
+"""
+
 LOCKED_SECONDS: Final = 10
 """How long to wait for a SQLite file that another process is writing."""
 
@@ -68,7 +79,7 @@ def open_engine(url: sa.URL, *, durable: bool = True, locked_seconds: int = LOCK
     else:
         # positional parameters, so that rows travel as tuples
         options["paramstyle"] = "format"
-        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS, **_SERVER_GONE}
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", **options)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _sqlite_pragmas(durable))
