@@ -77,8 +77,8 @@ def play(order: Order, scheduler: str, parts: int | None) -> Result:
     if order.directory is None:
         raise ConfigurationError("--scheduler: goes with --dir, the folder of a running network")
     scenario, demand = session.scenario_of(order), session.demand_of(order)
-    remote, files = packed(order, order.directory)
     network = RunningNetwork(order.directory, order.host)
+    remote, files = packed(order, order.directory)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with connect(scheduler) as client, screen.Progress(order.name) as shown:
         console.print("asking the cluster's workers ...")

@@ -21,13 +21,29 @@ from scenarios.load import cluster, gathering
 from scenarios.load.demand import Demand
 from scenarios.load.recorded_day import read_day
 from scenarios.load.session import Order
-from scenarios.load.shapes import constant
 from scenarios.load.slo import parse
 from scenarios.processes import RunningNetwork
 
 pytestmark = pytest.mark.live
 
 TERMINALS = 40
+
+KIOSK = '''
+"""A kiosk."""
+
+from scenarios.load.demand import Purchase, serve
+from scenarios.load.shapes import constant
+from scenarios.stage import Cast, Process, Stage, cast
+
+
+@cast(Cast(sound_cards=True, usual=lambda length: constant(30, length)))
+def kiosk(stage: Stage) -> Process:
+    """A kiosk whose day was recorded."""
+    yield from serve(stage, lambda card: Purchase(1))
+'''
+DAY = [(place / 30, 1_000 + place) for place in range(60)]
+"""What was paid there: seconds and fen."""
+
 START_SECONDS = 20.0
 
 
@@ -97,9 +113,15 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def order(folder: Path, **changes: Any) -> Order:
-    demand = Demand(shape=constant(30.0, 2.0), warm_up=0.5)
-    usual: dict[str, Any] = {"terminals": TERMINALS, "host": "127.0.0.1", "longest_lag": 10.0}
-    return Order("steady", 2.0, demand, directory=folder, **{**usual, **changes})
+    usual: dict[str, Any] = {
+        "scenario": "steady",
+        "duration": 2.0,
+        "demand": Demand(warm_up=0.5),
+        "terminals": TERMINALS,
+        "host": "127.0.0.1",
+        "longest_lag": 10.0,
+    }
+    return Order(directory=folder, **{**usual, **changes})
 
 
 def test_parts_on_two_workers_are_one_load(dask: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +131,12 @@ def test_parts_on_two_workers_are_one_load(dask: Cluster, tmp_path: Path, monkey
         gathering, "together", lambda parts, *rest, **more: seen.extend(parts) or together(parts, *rest, **more)
     )
     monkeypatch.setattr(cluster, "LEAD_SECONDS", 3.0)
-    day = tmp_path / "day.jsonl"
+    (tmp_path / "kiosk.py").write_text(KIOSK)
+    (tmp_path / "day.csv").write_text("\n".join(["at,fen", *(f"{at},{fen}" for at, fen in DAY)]))
+    files = {"scenario": str(tmp_path / "kiosk.py"), "replay": tmp_path / "day.csv"}
+    again = tmp_path / "again.jsonl"
     result = cluster.play(
-        order(dask.folder, record=day, objectives=parse("approved>=99%"), command="fourparty load ..."),
+        order(dask.folder, **files, record=again, objectives=parse("approved>=99%"), command="fourparty load ..."),
         dask.scheduler,
         None,
     )
@@ -120,16 +145,18 @@ def test_parts_on_two_workers_are_one_load(dask: Cluster, tmp_path: Path, monkey
     ]
     assert len({part.result.started_at for part in seen}) == 1
     assert all(part.load.due > 10 for part in seen)
+    # every payment of the day was made by one of them
+    assert sorted(due.fen for due in read_day(again)) == [fen for _, fen in DAY]
     load = result.load
     assert load is not None
     assert load.valid, load.problems
-    assert load.due == sum(part.load.due for part in seen) == result.attempts == result.approved
-    assert (load.shape, load.generators, load.terminals) == ("constant 30/s, 2 parts", 2, TERMINALS)
+    assert load.due == sum(part.load.due for part in seen) == result.attempts == result.approved == len(DAY)
+    assert (load.shape, load.generators, load.terminals) == ("recorded day of 60 payments, 2 parts", 2, TERMINALS)
     assert result.thresholds[0].met
     # what the parties have booked, warm-up included, is at least what the phones were told, and the same to all
     assert result.books.agree, result.books.problems
     (moved,) = set(result.books.positions.values())
-    assert moved > result.amount == sum(due.fen for due in read_day(day))
+    assert moved >= result.amount == sum(fen for _, fen in DAY)
     assert result.environment["command"] == "fourparty load ..."
     assert dask.workers[1] in result.environment["cluster"]
     # what was sent to the workers is gone, and nobody has told of it
