@@ -7,7 +7,6 @@ when others wait, then goes to the end of the queue.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -20,11 +19,6 @@ TIME_SLICE: Final = 0.004
 
 MOMENT: Final = 0.03
 """Seconds that a slow or a fast moment of a machine lasts, on average."""
-
-LOAD_SECONDS: Final = 0.5
-"""What how busy a machine is is averaged over."""
-
-_LOOK: Final = 0.05
 
 
 class Host:
@@ -48,13 +42,10 @@ class Host:
         self.env = env
         self.time_slice = time_slice
         self.busy_seconds = 0.0
-        self._processors = self._free = processors
+        self._free = processors
         self._random = random
         self._moment = 0.0
         self._moment_ends = -1.0
-        self._load = 0.0
-        self._looked_at = env.now
-        self._busy_then = 0.0
         self._kept: float | None = None
         self._waiting: deque[tuple[Callable[[], float], Callable[[], None]]] = deque()
 
@@ -62,16 +53,6 @@ class Host:
     def waiting(self) -> int:
         """How many wait for a processor."""
         return len(self._waiting)
-
-    @property
-    def load(self) -> float:
-        """The part of its processors that has been busy lately, 0 to 1."""
-        since = self.env.now - self._looked_at
-        if since >= _LOOK:
-            busy = min(1.0, (self.busy_seconds - self._busy_then) / since / self._processors)
-            self._load += (busy - self._load) * (1 - math.exp(-since / LOAD_SECONDS))
-            self._looked_at, self._busy_then = self.env.now, self.busy_seconds
-        return self._load
 
     @property
     def moment(self) -> float | None:

@@ -94,9 +94,6 @@ class MeasuredCost:
     chance : tuple of (float, Quantiles)
         By how long the party has been idle (microseconds; each entry from there to the next, the first from zero):
         what the computing is multiplied by.
-    warmth : tuple of (float, float)
-        By how busy the machine is, 0 to 1 and growing: what the computing is multiplied by besides, straight lines
-        between. The more parties compute, the more they find in the caches, or take from one another there.
     together : float
         Part of the turns, 0 to 1, whose chance is the machine's of the moment and not their own: slow moments hit
         all parties that share it.
@@ -107,7 +104,6 @@ class MeasuredCost:
     sending: Linear
     waiting: Quantiles
     chance: tuple[tuple[float, Quantiles], ...]
-    warmth: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     together: float = 0.0
 
     def charge(
@@ -117,15 +113,12 @@ class MeasuredCost:
         idle: float,
         random: Random,
         *,
-        load: float = 0.0,
         moment: float | None = None,
     ) -> Charge:
         """What a turn takes after `idle` microseconds without one.
 
         Parameters
         ----------
-        load
-            How busy the machine is, 0 to 1.
         moment
             The machine's chance at this moment, 0 to 1; None where it has none.
         """
@@ -137,16 +130,7 @@ class MeasuredCost:
         own = random.random()
         if moment is not None and self.together and random.random() < self.together:
             own = moment
-        factor = drawn.at(own) * between(self.warmth, load)
+        factor = drawn.at(own)
         waiting = self.waiting.at(random.random()) if wrote else 0.0
         computing = self.outside.of(kinds, wrote) + self.deciding.of(kinds, wrote)
         return Charge(factor * computing, waiting, factor * self.sending.of(kinds, wrote))
-
-
-def between(line: Sequence[tuple[float, float]], at: float) -> float:
-    """The value at a place of straight lines between points, level beyond the first and the last."""
-    place = bisect_right(line, at, key=lambda point: point[0])
-    if place in (0, len(line)):
-        return line[min(place, len(line) - 1)][1]
-    (low, below), (high, above) = line[place - 1], line[place]
-    return below + (above - below) * (at - low) / (high - low)

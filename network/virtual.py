@@ -349,7 +349,6 @@ class Node:
                 self._unit.commits != commits,
                 idle,
                 self._chance,
-                load=self.host.load,
                 moment=self.host.moment,
             )
             # who does not wait for the disk sends without giving the processor back

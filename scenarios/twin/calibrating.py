@@ -87,7 +87,7 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
     costs = {}
     for party in runs[0].turns:
         try:
-            costs[party] = fit_runs([(load_of(run), _at_speed(run, party, speed)) for run in runs])
+            costs[party] = fit_runs([_at_speed(run, party, speed) for run in runs])
         except CalibrationError as error:
             raise CalibrationError(f"{party}: {error}") from error
     return calibrations.make(
@@ -123,16 +123,6 @@ def _at_speed(run: LiveRun, party: str, speed: float) -> list[TurnSample]:
         )
         for sample in run.turns[party]
     ]
-
-
-def load_of(run: LiveRun) -> float:
-    """How much of the machine's processors all parties' turns took, 0 to 1."""
-    parts = 0.0
-    for samples in run.turns.values():
-        computed = sum(one.outside + one.deciding + one.sending for one in samples)
-        real = computed + sum(one.idle + one.waiting + one.delayed for one in samples)
-        parts += computed / max(1, real)
-    return min(1.0, parts / (os.cpu_count() or 1))
 
 
 def _lag(runs: list[LiveRun]) -> Quantiles:

@@ -56,13 +56,6 @@ class Chance(_Strict):
     factors: Distribution
 
 
-class Warmth(_Strict):
-    """What computing is multiplied by where so much of the machine is busy."""
-
-    load: Annotated[FiniteFloat, Field(ge=0, le=1)]
-    factor: Annotated[FiniteFloat, Field(gt=0, le=100)]
-
-
 class PartyCosts(_Strict):
     """See `network.turn_cost.MeasuredCost`."""
 
@@ -71,7 +64,6 @@ class PartyCosts(_Strict):
     sending: LinearCosts
     waiting: Distribution
     chance: Annotated[tuple[Chance, ...], Field(min_length=1, max_length=20)]
-    warmth: Annotated[tuple[Warmth, ...], Field(min_length=1, max_length=50)] = (Warmth(load=0.0, factor=1.0),)
     together: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
 
     def cost(self) -> MeasuredCost:
@@ -82,7 +74,6 @@ class PartyCosts(_Strict):
             sending=self.sending.cost(),
             waiting=Quantiles(self.waiting),
             chance=tuple((one.idle_from, Quantiles(one.factors)) for one in self.chance),
-            warmth=tuple((one.load, one.factor) for one in self.warmth),
             together=self.together,
         )
 
@@ -99,7 +90,6 @@ class PartyCosts(_Strict):
             sending=sending,
             waiting=cost.waiting.values,
             chance=tuple(Chance(idle_from=since, factors=one.values) for since, one in cost.chance),
-            warmth=tuple(Warmth(load=load, factor=factor) for load, factor in cost.warmth),
             together=cost.together,
         )
 
@@ -313,7 +303,4 @@ def _parsed(content: bytes, name: str) -> Calibration:
             one.idle_from for one in costs.chance
         ]:
             raise ConfigurationError(f"{name} is no calibration: parties.{party}.chance does not begin at 0 and grow")
-        loads = [one.load for one in costs.warmth]
-        if sorted(set(loads)) != loads:
-            raise ConfigurationError(f"{name} is no calibration: parties.{party}.warmth does not grow")
     return calibration

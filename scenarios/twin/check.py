@@ -7,7 +7,7 @@ virtual. What differs between the two is what the model leaves out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -78,8 +78,7 @@ def full_fidelity(costs: dict[str, MeasuredCost], wire: Wire, rate: float, secon
     link = virtual.Wire(latency=round(wire.latency), jitter=round(wire.jitter))
     with virtual_world.virtual_world(seed, phones=phones, cards=phones * 100 // 95 + 2, wire=link) as world:
         for name, node in world.nodes.items():
-            # each has a processor for itself: what a machine that is shared does to turns is not theirs
-            node.cost = replace(costs[name], warmth=((0.0, 1.0),), together=0.0)
+            node.cost = costs[name]
         stage = world.stage(seconds, phones)
         stage.tap_seconds = 0.0
         world.env.run(until=world.env.process(_sales(stage, rate, seconds, Random(f"sales/{seed}"), latencies)))  # noqa: S311

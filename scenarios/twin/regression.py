@@ -29,9 +29,6 @@ FEWEST_IDLE: Final = 200
 STALL: Final = 50_000
 """Microseconds: who waits longer for the disk has met a disturbance of the machine, which says nothing about turns."""
 
-LOAD_STEP: Final = 0.05
-"""Runs that kept the machine as busy as this are one."""
-
 _TURN: Final = "turn"
 _WRITE: Final = "write"
 _ROUNDS: Final = 4
@@ -86,16 +83,10 @@ def fit(samples: Sequence[TurnSample]) -> MeasuredCost:
     )
 
 
-def fit_runs(runs: Sequence[tuple[float, Sequence[TurnSample]]]) -> MeasuredCost:
-    """What the turns of a party cost, from runs that kept the machine busy to different parts; errors as `fit`.
-
-    Parameters
-    ----------
-    runs
-        How busy the machine was, 0 to 1, and the party's turns in the order in which they were taken.
-    """
-    cost = fit([sample for _, samples in runs for sample in samples])
-    return replace(cost, warmth=_warmth(cost, runs), together=_together(cost, [samples for _, samples in runs]))
+def fit_runs(runs: Sequence[Sequence[TurnSample]]) -> MeasuredCost:
+    """What the turns of a party cost, from its turns in several runs, each in the order of time; errors as `fit`."""
+    cost = fit([sample for samples in runs for sample in samples])
+    return replace(cost, together=_together(cost, runs))
 
 
 def linear(lines: Sequence[tuple[Features, float, float]]) -> dict[str, float]:
@@ -238,19 +229,6 @@ def _prediction(cost: MeasuredCost) -> Callable[[TurnSample], float]:
         return max(1.0, mean * sum(part.of(sample.kinds, sample.wrote) for part in parts))
 
     return predicted
-
-
-def _warmth(cost: MeasuredCost, runs: Sequence[tuple[float, Sequence[TurnSample]]]) -> tuple[tuple[float, float], ...]:
-    """By how busy the machine was: what turns took, as a part of what is predicted for them."""
-    expect = _prediction(cost)
-    took: dict[float, float] = defaultdict(float)
-    predicted: dict[float, float] = defaultdict(float)
-    for load, samples in runs:
-        place = round(load / LOAD_STEP) * LOAD_STEP
-        took[place] += sum(map(_computing, samples))
-        predicted[place] += sum(map(expect, samples))
-    found = tuple((round(place, 3), round(took[place] / predicted[place], 4)) for place in sorted(took) if took[place])
-    return found or ((0.0, 1.0),)
 
 
 def _together(cost: MeasuredCost, runs: Iterable[Sequence[TurnSample]]) -> float:

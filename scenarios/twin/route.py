@@ -57,12 +57,11 @@ class _Witness(MeasuredCost):
         idle: float,
         random: Random,
         *,
-        load: float = 0.0,
         moment: float | None = None,
     ) -> Charge:
         """See `MeasuredCost`."""
         self.seen.extend((self.party, kind, wrote) for kind in kinds)
-        return super().charge(kinds, wrote, idle, random, load=load, moment=moment)
+        return super().charge(kinds, wrote, idle, random, moment=moment)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from math import factorial
 from random import Random
 
@@ -86,22 +86,6 @@ def test_who_asks_again_keeps_the_processor_until_the_slice_is_over() -> None:
     host.compute(lambda: 0.001, lambda: ended.append(("later", round(env.now, 4))))
     env.run()
     assert ended[-1] == ("later", 0.006)
-
-
-def test_a_host_knows_how_busy_it_has_been() -> None:
-    env = simpy.Environment()
-    host = Host(env, 2)
-
-    def work() -> Generator[simpy.Event, None, None]:
-        while True:
-            host.compute(lambda: 0.001, lambda: None)
-            yield env.timeout(0.002)
-
-    env.process(work())
-    for tenth in range(1, 50):
-        env.run(until=tenth / 10)
-        load = host.load
-    assert load == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_moment_is_the_same_for_all_and_passes() -> None:

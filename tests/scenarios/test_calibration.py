@@ -14,6 +14,7 @@ from network.service import ConfigurationError
 from network.turn_cost import Linear, MeasuredCost, Quantiles
 from network.turn_profile import TurnSample
 from scenarios.measurement import Measurement
+from scenarios.result import PARTIES
 from scenarios.twin import calibration as calibrations
 from scenarios.twin import virtual_load
 from scenarios.twin.calibrating import fitted
@@ -29,6 +30,7 @@ KNOWN = MeasuredCost(
     chance=((0.0, Quantiles.of([1.0])),),
 )
 COLD = 1.8
+ONCE = Quantiles.of([1.0])
 
 
 def turns(count: int, *, noise: float = 0.2, seed: int = 1) -> list[TurnSample]:
@@ -88,7 +90,7 @@ def test_a_stall_of_the_machine_is_no_property_of_turns() -> None:
     assert fit([*samples, stalled]).waiting == fit(samples).waiting
 
 
-def in_moments(samples: list[TurnSample], part: float, factor: float = 1.0) -> list[TurnSample]:
+def in_moments(samples: list[TurnSample], part: float) -> list[TurnSample]:
     """The same turns, so many of them at the mercy of the machine, whose slow and fast moments last fifty turns."""
     random = Random(11)
     made = []
@@ -97,22 +99,25 @@ def in_moments(samples: list[TurnSample], part: float, factor: float = 1.0) -> l
         if place % 50 == 0:
             moment = random.lognormvariate(0, 0.2)
         chance = moment if random.random() < part else random.lognormvariate(0, 0.2)
-        figures = (round(factor * chance * one) for one in (sample.outside, sample.deciding, sample.sending))
-        outside, deciding, sending = figures
+        outside, deciding, sending = (round(chance * one) for one in (sample.outside, sample.deciding, sample.sending))
         made.append(replace(sample, outside=outside, deciding=deciding, sending=sending))
     return made
 
 
-def test_how_busy_the_machine_was_and_what_it_did_to_all_is_found() -> None:
-    light, heavy = turns(8_000, noise=0.0, seed=7), turns(8_000, noise=0.0, seed=8)
-    found = fit_runs([(0.1, in_moments(light, 0.7)), (0.8, in_moments(heavy, 0.7, 0.8))])
-    (low, dear), (high, cheap) = found.warmth
-    assert (low, high) == (0.1, 0.8)
-    assert cheap / dear == pytest.approx(0.8, rel=0.03)
-    assert found.together == pytest.approx(0.7, abs=0.06)
-    alone = fit_runs([(0.1, in_moments(light, 0.0))])
-    assert alone.together < 0.15
-    assert alone.warmth == ((0.1, pytest.approx(1.0, rel=0.02)),)
+def test_what_the_machine_did_to_all_turns_of_a_moment_is_found() -> None:
+    samples = turns(16_000, noise=0.0, seed=7)
+    assert fit_runs([in_moments(samples, 0.7)]).together == pytest.approx(0.7, abs=0.06)
+    assert fit_runs([in_moments(samples, 0.0)]).together < 0.15
+
+
+def test_a_calibration_is_taken_to_the_speed_of_another_moment() -> None:
+    costs = dict.fromkeys(PARTIES, KNOWN)
+    wire = calibrations.WireCosts(latency=100.0, jitter=50.0)
+    made = calibrations.make(costs, wire=wire, lag=ONCE, store="SQLite", time_slice=4_000.0, speed=2_000.0, runs=())
+    slower = made.at_speed(3_000.0)
+    assert slower.costs()["issuer"].chance[0][1].mean == pytest.approx(1.5)
+    assert slower.machine.speed == 3_000.0
+    assert made.at_speed(0.0) is made
 
 
 def test_a_cost_is_not_below_zero() -> None:
