@@ -1,7 +1,8 @@
-"""The command line: ``fourparty up | serve | pay | tap | device | phone | payer | card | reader | decode | run``.
+"""The command line, ``fourparty``: the commands that run a network and pay on it; `scenarios.commands` adds the others.
 
 Exit codes: 0 good; 1 a payment was not approved or a run did not work out; 2 bad arguments, configuration or files;
-3 a service's store failed; 4 the books do not agree.
+3 a service's store failed; 4 the books do not agree; 5 a scenario found what must not be; 98 a load run is not valid;
+99 an objective was missed.
 """
 
 from __future__ import annotations
