@@ -94,6 +94,9 @@ class MeasuredCost:
     chance : tuple of (float, Quantiles)
         By how long the party has been idle (microseconds; each entry from there to the next, the first from zero):
         what the computing is multiplied by.
+    bulk : tuple of (float, float)
+        By the number of events in the turn, growing: what the computing is multiplied by besides, straight lines
+        between. The more of a kind come together, the more of what they need is in the caches.
     together : float
         Part of the turns, 0 to 1, whose chance is the machine's of the moment and not their own: slow moments hit
         all parties that share it.
@@ -104,6 +107,7 @@ class MeasuredCost:
     sending: Linear
     waiting: Quantiles
     chance: tuple[tuple[float, Quantiles], ...]
+    bulk: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     together: float = 0.0
 
     def charge(
@@ -130,7 +134,16 @@ class MeasuredCost:
         own = random.random()
         if moment is not None and self.together and random.random() < self.together:
             own = moment
-        factor = drawn.at(own)
+        factor = drawn.at(own) * between(self.bulk, sum(kinds.values()))
         waiting = self.waiting.at(random.random()) if wrote else 0.0
         computing = self.outside.of(kinds, wrote) + self.deciding.of(kinds, wrote)
         return Charge(factor * computing, waiting, factor * self.sending.of(kinds, wrote))
+
+
+def between(line: Sequence[tuple[float, float]], at: float) -> float:
+    """The value at a place of straight lines between points, level beyond the first and the last."""
+    place = bisect_right(line, at, key=lambda point: point[0])
+    if place in (0, len(line)):
+        return line[min(place, len(line) - 1)][1]
+    (low, below), (high, above) = line[place - 1], line[place]
+    return below + (above - below) * (at - low) / (high - low)

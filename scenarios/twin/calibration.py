@@ -56,6 +56,13 @@ class Chance(_Strict):
     factors: Distribution
 
 
+class Bulk(_Strict):
+    """What computing is multiplied by in turns of so many events."""
+
+    events: Annotated[FiniteFloat, Field(ge=0, le=1e6)]
+    factor: Annotated[FiniteFloat, Field(gt=0, le=100)]
+
+
 class PartyCosts(_Strict):
     """See `network.turn_cost.MeasuredCost`."""
 
@@ -64,6 +71,7 @@ class PartyCosts(_Strict):
     sending: LinearCosts
     waiting: Distribution
     chance: Annotated[tuple[Chance, ...], Field(min_length=1, max_length=20)]
+    bulk: Annotated[tuple[Bulk, ...], Field(min_length=1, max_length=50)] = (Bulk(events=0.0, factor=1.0),)
     together: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
 
     def cost(self) -> MeasuredCost:
@@ -74,6 +82,7 @@ class PartyCosts(_Strict):
             sending=self.sending.cost(),
             waiting=Quantiles(self.waiting),
             chance=tuple((one.idle_from, Quantiles(one.factors)) for one in self.chance),
+            bulk=tuple((one.events, one.factor) for one in self.bulk),
             together=self.together,
         )
 
@@ -90,6 +99,7 @@ class PartyCosts(_Strict):
             sending=sending,
             waiting=cost.waiting.values,
             chance=tuple(Chance(idle_from=since, factors=one.values) for since, one in cost.chance),
+            bulk=tuple(Bulk(events=events, factor=factor) for events, factor in cost.bulk),
             together=cost.together,
         )
 
@@ -303,4 +313,7 @@ def _parsed(content: bytes, name: str) -> Calibration:
             one.idle_from for one in costs.chance
         ]:
             raise ConfigurationError(f"{name} is no calibration: parties.{party}.chance does not begin at 0 and grow")
+        sizes = [one.events for one in costs.bulk]
+        if sorted(set(sizes)) != sizes:
+            raise ConfigurationError(f"{name} is no calibration: parties.{party}.bulk does not grow")
     return calibration

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias
 import simpy
 
 from network.durations import Durations
-from network.turn_cost import MeasuredCost, Quantiles
+from network.turn_cost import MeasuredCost, Quantiles, between
 from scenarios.twin.layout import Layout, Place
 from scenarios.twin.route import Visit
 
@@ -136,6 +136,7 @@ class _Costs:
         self.waiting = _Chance(Quantiles(tuple(value / 1e6 for value in cost.waiting.values)))
         self.since = [since / 1e6 for since, _ in cost.chance]
         self.factors = [_Chance(one) for _, one in cost.chance]
+        self.bulk = cost.bulk
         self._cost = cost
 
     def of(self, visit: Visit) -> float:
@@ -201,6 +202,7 @@ class _Station:
         now = env.now
         away, here, arrivals, events = self.away, self.here, self.arrivals, self.cost
         factor = costs.factors[bisect_right(costs.since, now - self.last_end) - 1].draw(random())
+        factor *= between(costs.bulk, len(arrivals))
         took = factor * (costs.turn + events)
         if self.writes:
             took += factor * costs.write + costs.waiting.draw(random())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, TypeAlias
 
-from network.turn_cost import Linear, MeasuredCost, Quantiles
+from network.turn_cost import Linear, MeasuredCost, Quantiles, between
 from network.turn_profile import TurnSample
 
 IDLE_SINCE: Final = (0.0, 100.0, 400.0, 1_500.0, 6_000.0)
@@ -86,6 +86,7 @@ def fit(samples: Sequence[TurnSample]) -> MeasuredCost:
 def fit_runs(runs: Sequence[Sequence[TurnSample]]) -> MeasuredCost:
     """What the turns of a party cost, from its turns in several runs, each in the order of time; errors as `fit`."""
     cost = fit([sample for samples in runs for sample in samples])
+    cost = replace(cost, bulk=_bulk(cost, runs))
     return replace(cost, together=_together(cost, runs))
 
 
@@ -226,9 +227,33 @@ def _prediction(cost: MeasuredCost) -> Callable[[TurnSample], float]:
 
     def predicted(sample: TurnSample) -> float:
         mean = next(mean for since, mean in means if sample.idle >= since)
+        mean *= between(cost.bulk, sum(sample.kinds.values()))
         return max(1.0, mean * sum(part.of(sample.kinds, sample.wrote) for part in parts))
 
     return predicted
+
+
+def _bulk(cost: MeasuredCost, runs: Iterable[Sequence[TurnSample]]) -> tuple[tuple[float, float], ...]:
+    """By the number of a turn's events: what they took, as a part of what is predicted for them."""
+    expect = _prediction(cost)
+    took: dict[int, float] = defaultdict(float)
+    predicted: dict[int, float] = defaultdict(float)
+    events: dict[int, int] = defaultdict(int)
+    counts: dict[int, int] = defaultdict(int)
+    for samples in runs:
+        for sample in samples:
+            number = sum(sample.kinds.values())
+            place = number.bit_length()
+            took[place] += _computing(sample)
+            predicted[place] += expect(sample)
+            events[place] += number
+            counts[place] += 1
+    found = tuple(
+        (round(events[place] / counts[place], 2), round(took[place] / predicted[place], 4))
+        for place in sorted(counts)
+        if counts[place] >= FEWEST_SAMPLES and took[place]
+    )
+    return found or ((0.0, 1.0),)
 
 
 def _together(cost: MeasuredCost, runs: Iterable[Sequence[TurnSample]]) -> float:

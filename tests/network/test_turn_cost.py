@@ -43,10 +43,13 @@ def test_a_turn_is_dearer_as_the_machine_is_at_this_moment() -> None:
         sending=Linear(0),
         waiting=Quantiles.of([0.0]),
         chance=((0.0, Quantiles.of([1.0, 2.0, 3.0])),),
+        bulk=((1.0, 1.0), (3.0, 0.5)),
         together=1.0,
     )
     random = Random(1)
-    assert cost.charge({}, False, 0.0, random, moment=0.0).computing == 100
+    assert [cost.charge({"x": number}, False, 0.0, random, moment=0.0).computing for number in (1, 2, 3, 9)] == [
+        *(100, 75, 50, 50)
+    ]
     assert cost.charge({}, False, 0.0, random, moment=1.0).computing == 300
     alone = {cost.charge({}, False, 0.0, random).computing for _ in range(20)}
     assert alone == {100.0, 200.0, 300.0}

@@ -110,6 +110,18 @@ def test_what_the_machine_did_to_all_turns_of_a_moment_is_found() -> None:
     assert fit_runs([in_moments(samples, 0.0)]).together < 0.15
 
 
+def test_turns_of_many_events_that_are_cheaper_for_it_are_found() -> None:
+    samples = [
+        replace(one, deciding=one.deciding // 2, outside=one.outside // 2, sending=one.sending // 2)
+        if sum(one.kinds.values()) >= 16
+        else one
+        for one in turns(16_000, noise=0.0, seed=9)
+    ]
+    bulk = fit_runs([samples]).bulk
+    assert [events for events, _ in bulk] == sorted(events for events, _ in bulk)
+    assert bulk[-1][1] < 0.8 * max(factor for _, factor in bulk)
+
+
 def test_a_calibration_is_taken_to_the_speed_of_another_moment() -> None:
     costs = dict.fromkeys(PARTIES, KNOWN)
     wire = calibrations.WireCosts(latency=100.0, jitter=50.0)
