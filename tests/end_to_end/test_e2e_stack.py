@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from container_stack import JOBS, SERVICES, NoEngine, Stack, compose_tool
@@ -21,6 +22,11 @@ pytestmark = pytest.mark.live
 
 STOP_SECONDS = 15.0
 """The grace period of compose.yaml: whoever needs longer is killed."""
+
+GIVEN_UP_SECONDS = 8.0
+"""Longer than a service waits for a database server that says nothing."""
+
+SETTLED_SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +191,24 @@ def kill(stack: Stack, service: str) -> None:
     stack.docker("start", container)
 
 
+def lose_database(stack: Stack, service: str) -> None:
+    """As `kill`. Who waits for the server's answer gives it up after seconds, ends, and is started again."""
+    kill(stack, service)
+    time.sleep(GIVEN_UP_SECONDS)
+
+
+def settled(stack: Stack, service: str) -> bool:
+    """Whether it has been serving for a while, and is not about to notice that its database was away."""
+    started = datetime.fromisoformat(stack.inspect(service)["State"]["StartedAt"][:19] + "+00:00")
+    return datetime.now(UTC) - started > timedelta(seconds=SETTLED_SECONDS) and stack.is_ready(service)
+
+
 def stop(stack: Stack, service: str) -> None:
     """SIGTERM: it answers what it has and ends well within its time."""
+    deadline = time.monotonic() + 60
+    while not settled(stack, service):
+        assert time.monotonic() < deadline, f"{service} has not settled"
+        time.sleep(0.2)
     container = stack.container(service)
     began = time.monotonic()
     stack.docker("stop", "--time", f"{STOP_SECONDS:.0f}", container)
@@ -196,7 +218,7 @@ def stop(stack: Stack, service: str) -> None:
 
 
 def test_every_container_is_lost_in_turn_and_the_money_stays_right(stack: Stack) -> None:
-    market = stack.begin("run", "street_market", "--live", "--duration", "50s", "--phones", "16")
+    market = stack.begin("run", "street_market", "--live", "--duration", "70s", "--phones", "16")
     try:
         time.sleep(6.0)
         for lose, service in (
@@ -205,7 +227,7 @@ def test_every_container_is_lost_in_turn_and_the_money_stays_right(stack: Stack)
             (crash, "switch"),
             (kill, "acquirer"),
             (crash, "device"),
-            (kill, "postgres"),
+            (lose_database, "postgres"),
             (stop, "switch"),
         ):
             lose(stack, service)
