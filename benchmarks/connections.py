@@ -23,8 +23,9 @@ from network.connections import allow_many_connections
 from network.live import run_loop
 from network.service import Address
 from network.store import Store, sqlite_url
-from scenarios import demo, live_world
-from scenarios.processes import Processes, RunningNetwork
+from scenarios.demo_network import demo
+from scenarios.demo_network.processes import Processes, RunningNetwork
+from scenarios.worlds import live_world
 
 TERMINALS = (100, 1000)
 SELLING = 10

@@ -24,9 +24,11 @@ from network.durations import Durations
 from network.live import run_loop
 from network.party import CommandError
 from network.store import Store, sqlite_url
-from scenarios import books, demo, live_world
-from scenarios.processes import Processes, RunningNetwork
+from scenarios import books
+from scenarios.demo_network import demo
+from scenarios.demo_network.processes import Processes, RunningNetwork
 from scenarios.stage import pin_pad_answer
+from scenarios.worlds import live_world
 from tests.postgres import PostgresServer
 
 IN_FLIGHT = (1, 8, 32, 128)

@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from network.virtual import TurnCost
-from scenarios import demo, virtual_world
+from scenarios.demo_network import demo
 from scenarios.stage import Phone, Process, Stage
+from scenarios.worlds import virtual_world
 
 AMOUNT = 100
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from network import ledger
 from network.store import Store
-from scenarios.members import issuers_among
+from scenarios.demo_network.members import issuers_among
 from scenarios.result import Books
 
 _NETWORK: Final = "settlement:network"

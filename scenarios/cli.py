@@ -93,7 +93,7 @@ def up(
     A new folder is seeded with demo data: merchants, terminals, cards, keys. DIR/network.json tells an outside
     client all that it needs. Stop with Ctrl-C or SIGTERM; start again in the same folder to go on.
     """
-    from scenarios.embedded import stay_up
+    from scenarios.demo_network.embedded import stay_up
 
     elsewhere = dict(_parse_at(one) for one in at or ())
     code = stay_up(
@@ -146,7 +146,7 @@ def _serve(service: ServiceName, config: Path) -> int:
         from acquirer.__main__ import serve as serve_acquirer
 
         return serve_acquirer(config)
-    from scenarios.counter import serve_device
+    from scenarios.phones.counter import serve_device
 
     return serve_device(config)
 
@@ -163,7 +163,7 @@ def pay(
 ) -> None:
     """Make one payment on the running network of DIR and show each message on each hop."""
     money = _parse_amount(amount)
-    from scenarios.counter import pay_once
+    from scenarios.phones.counter import pay_once
 
     if pin == "-":
         pin = getpass.getpass("PIN: ")
@@ -213,7 +213,7 @@ def tap(
         pin = getpass.getpass("PIN: ")
     if pin is not None and not (pin.isascii() and pin.isdigit() and 4 <= len(pin) <= 12):
         raise ConfigurationError("--pin: a PIN has 4 to 12 digits")
-    from scenarios.tapping import tap_once
+    from scenarios.phones.tapping import tap_once
 
     name = reader if replay is None else f"replay:{replay.resolve()}"
     code = tap_once(
@@ -244,7 +244,7 @@ def device(
     """Show the attested phone of DIR that tap uses: terminal, attestation, and what it owes the acquirer."""
     if kill is not None and rebind:
         raise ConfigurationError("device: give either --kill or --rebind")
-    from scenarios.device_office import kill_device, rebind_device, show_device
+    from scenarios.phones.device_office import kill_device, rebind_device, show_device
 
     if kill is not None:
         kill_device(directory, kill)
@@ -272,7 +272,7 @@ def phone(
 
     Without --device it is a free terminal of DIR already; docs/sdk.md has an App that uses it.
     """
-    from scenarios.merchant_phone import stay_on
+    from scenarios.phones.merchant_phone import stay_on
 
     raise typer.Exit(stay_on(directory, device, reader, camera))
 
@@ -285,7 +285,7 @@ def payer_tap(
     listen: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Where it waits for readers.")] = 35971,
 ) -> None:
     """Hold a payer's phone to remote readers, until stopped; its holder confirms when asked."""
-    from scenarios.live_payer import tap_phone
+    from scenarios.phones.live_payer import tap_phone
 
     raise typer.Exit(tap_phone(directory, card, host=host, port=listen))
 
@@ -298,7 +298,7 @@ def payer_show(
     digits: Annotated[bool, typer.Option("--digits", help="19 digits from the issuer, not one made here.")] = False,
 ) -> None:
     """Show the code of a payer's phone to a merchant's camera."""
-    from scenarios.live_payer import show_code
+    from scenarios.phones.live_payer import show_code
 
     raise typer.Exit(show_code(directory, card, camera, digits=digits))
 
@@ -311,7 +311,7 @@ def payer_scan(
     amount: Annotated[str | None, typer.Option(metavar="YUAN", help="Needed for a static code only.")] = None,
 ) -> None:
     """Read the code on a merchant's screen with a payer's phone, and pay it."""
-    from scenarios.live_payer import pay_screen
+    from scenarios.phones.live_payer import pay_screen
 
     fen = None if amount is None else _parse_amount(amount).fen
     raise typer.Exit(pay_screen(directory, card, screen, fen))
@@ -342,7 +342,7 @@ def card_serve(
         raise ConfigurationError("--lose-answer and --back-after go with --pull-after")
     if lose_answer and pull_after == 0:
         raise ConfigurationError("--lose-answer: --pull-after 0 carries out no command whose answer could be lost")
-    from scenarios.card_server import Pull, serve_card
+    from scenarios.phones.card_server import Pull, serve_card
 
     pull = Pull(pull_after, lose_answer, back_after)
     code = serve_card(
@@ -354,7 +354,7 @@ def card_serve(
 @reader_app.command("list", epilog="Example: fourparty reader list --json")
 def reader_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Tell the PC/SC readers of this machine and whether a card is in their field."""
-    from scenarios.tapping import show_readers
+    from scenarios.phones.tapping import show_readers
 
     raise typer.Exit(show_readers(as_json=as_json))
 
@@ -449,7 +449,7 @@ def main() -> NoReturn:
             context = getattr(error, "ctx", None)
             hint = f" (see {context.command_path} --help)" if context is not None else ""
             _fail(" ".join(told().split()) + hint, 2)
-        from scenarios.processes import NetworkError
+        from scenarios.demo_network.processes import NetworkError
 
         if isinstance(error, NetworkError):
             _fail(str(error), 1)

@@ -14,17 +14,19 @@ from rich.console import Console
 from network.capture import Capture
 from network.service import ConfigurationError
 from scenarios import console as screen
-from scenarios import demo, live_world, report, virtual_world
-from scenarios.captures import captured_network, captured_process
+from scenarios import report
+from scenarios.demo_network import demo
+from scenarios.demo_network.captures import captured_network, captured_process
+from scenarios.demo_network.processes import read_description
 from scenarios.faults import Breakage
 from scenarios.load.slo import Objective, parse
 from scenarios.load.table import show_faults_and_legs
 from scenarios.measurement import Measurement
-from scenarios.processes import read_description
 from scenarios.result import Result
 from scenarios.stage import Scenario, ScenarioFailed, cast_of
 from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration
+from scenarios.worlds import live_world, virtual_world
 
 NOTHING_APPROVED: Final = 1
 BOOKS_DISAGREE: Final = 4
@@ -48,7 +50,7 @@ def find_scenario(name: str) -> Scenario:
         There is none.
     """
     if name in SCENARIOS:
-        module = importlib.import_module(f"scenarios.{name}")
+        module = importlib.import_module(f"scenarios.stories.{name}")
     else:
         path = Path(name)
         if path.suffix != ".py":

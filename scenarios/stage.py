@@ -2,7 +2,7 @@
 
 A scenario is a function of a `Stage`; it starts simpy processes and lets phones collect payments. It never asks
 which runtime it is in: in virtual time the stage's environment is the whole world's, live it is stepped from the
-event loop (`scenarios.real_time`), and either way a payment is a simpy event whose value is its receipt.
+event loop (`scenarios.worlds.real_time`), and either way a payment is a simpy event whose value is its receipt.
 """
 
 from __future__ import annotations

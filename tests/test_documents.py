@@ -27,10 +27,11 @@ from merchant_device.tee.commands import COMMANDS, CommandKind
 from merchant_device.tee.serving import TrustedSideSettings
 from network.attestation import ChainFault
 from network.service import ServiceSettings
-from scenarios import cli, virtual_world
-from scenarios.processes import PORTS
+from scenarios import cli
+from scenarios.demo_network.processes import PORTS
 from scenarios.running import find_scenario
 from scenarios.stage import cast_of
+from scenarios.worlds import virtual_world
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

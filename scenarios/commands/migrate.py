@@ -38,8 +38,8 @@ def migrate(
     from network.settings import ConfigurationError, DatabaseSettings, database_url, load_settings
     from network.store import StoreError, StoreUnavailable
     from network.waiting import wait_for
-    from scenarios import demo
     from scenarios.cli import print_json
+    from scenarios.demo_network import demo
 
     party = "merchant_device" if service is Migrated.DEVICE else service.value
     settings = load_settings(DatabaseSettings, config)

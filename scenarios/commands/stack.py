@@ -28,20 +28,20 @@ def register(app: typer.Typer) -> None:
 
 def keys(directory: Root = _ROOT, tls: Secured = False) -> None:
     """Make the secrets that are missing: storage keys, passwords, the operator's token, with --tls certificates."""
-    from scenarios.stack import make_keys
+    from scenarios.demo_network.stack import make_keys
 
     make_keys(directory, tls=tls)
 
 
 def databases(directory: Root = _ROOT, server: Server = _SERVER) -> None:
     """Make each party's database and its user where they are missing, with the tables of this version."""
-    from scenarios.stack import make_databases
+    from scenarios.demo_network.stack import make_databases
 
     make_databases(directory, server)
 
 
 def seed(directory: Root = _ROOT, server: Server = _SERVER, tls: Secured = False) -> None:
     """Fill the databases with demo data, once, and write what services and outsiders need to know."""
-    from scenarios.stack import seed as seed_stack
+    from scenarios.demo_network.stack import seed as seed_stack
 
     seed_stack(directory, server, tls=tls)

@@ -16,7 +16,7 @@ from network.iso8583 import meanings as known
 from network.iso8583.field import Field
 from network.tracing import TAG
 from scenarios.cli import DEFAULT_BASE_PORT
-from scenarios.processes import PORTS
+from scenarios.demo_network.processes import PORTS
 
 _WIDTH: Final = 150
 _TEXTUAL: Final = (Format.ALPHABETIC, Format.ALPHANUMERIC, Format.ALPHANUMERIC_SPECIAL)

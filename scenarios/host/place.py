@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from network.service import Address, ConfigurationError, read_secret
+from scenarios.demo_network.processes import read_description
 from scenarios.host.rules import KnownCard
-from scenarios.processes import read_description
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from network.party import SECOND, Instant
 from network.service import ConfigurationError
 from scenarios import console as screen
 from scenarios.dask_scheduler import connect
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
 from scenarios.load import coordinator, gathering, session
 from scenarios.load.recorded_day import write_day
 from scenarios.load.remote_part import Parcel, Played, clock, installed, packed, play_part
 from scenarios.load.session import Order
 from scenarios.measurement import Measurement
-from scenarios.processes import NetworkError, RunningNetwork
 from scenarios.result import Result
 from scenarios.stage import ScenarioFailed
 

@@ -18,15 +18,15 @@ from network.party import SECOND
 from network.service import ConfigurationError
 from network.turn_profile import TurnSample, samples_from_json
 from scenarios import books
-from scenarios.live_faults import LiveBreakage, carry_out
+from scenarios.demo_network.processes import NetworkError, RunningNetwork, process_environment
 from scenarios.load.arrivals import Due
 from scenarios.load.assignment import Assignment
 from scenarios.load.tracing import Traces
 from scenarios.load.validity import Generator
 from scenarios.measurement import Measurement
-from scenarios.processes import NetworkError, RunningNetwork, process_environment
 from scenarios.result import Books, FaultWindow
 from scenarios.stage import ScenarioFailed
+from scenarios.worlds.live_faults import LiveBreakage, carry_out
 
 READY_SECONDS: Final = 120.0
 """How long generators may take until their phones are signed on."""

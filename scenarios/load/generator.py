@@ -29,15 +29,16 @@ from network.party import SECOND
 from network.service import ConfigurationError
 from network.store import Store, sqlite_url
 from network.turn_profile import samples_to_json
-from scenarios import demo, live_world
+from scenarios.demo_network import demo
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
 from scenarios.faults import Breakage, Faults, Untouched
-from scenarios.live_faults import ToldBreakage
 from scenarios.load.assignment import Assignment
 from scenarios.load.recorded_day import Recorder, read_day
 from scenarios.load.tracing import Asked, Followed, Sampler, Traces, follow
-from scenarios.processes import NetworkError, RunningNetwork
 from scenarios.running import find_scenario
 from scenarios.stage import ScenarioFailed, Stage, cast_of
+from scenarios.worlds import live_world
+from scenarios.worlds.live_faults import ToldBreakage
 
 PROGRESS_SECONDS: Final = 1.0
 SETTLING_SECONDS: Final = 60.0

@@ -20,11 +20,11 @@ from rich.console import Console
 from network.live import real_now
 from network.party import Instant
 from network.service import ConfigurationError
+from scenarios.demo_network.processes import NetworkError, read_description
 from scenarios.load import session
 from scenarios.load.arrivals import Due
 from scenarios.load.coordinator import Standing
 from scenarios.load.session import Order
-from scenarios.processes import NetworkError, read_description
 from scenarios.result import Result
 
 LARGEST_FILE: Final = 64 * 1024 * 1024

@@ -13,9 +13,9 @@ from rich.console import Console
 from network.party import SECOND
 from network.service import ConfigurationError
 from scenarios import console as screen
-from scenarios import demo, live_world, virtual_world
-from scenarios.captures import captured_network
-from scenarios.live_faults import LiveBreakage
+from scenarios.demo_network import demo
+from scenarios.demo_network.captures import captured_network
+from scenarios.demo_network.processes import RunningNetwork, read_description
 from scenarios.load import coordinator
 from scenarios.load.arrivals import Arrivals
 from scenarios.load.assignment import Assignment
@@ -28,12 +28,13 @@ from scenarios.load.tracing import Traces
 from scenarios.load.validity import LONGEST_LAG, Generator, load_of
 from scenarios.measurement import Measurement
 from scenarios.outcome import result_of
-from scenarios.processes import RunningNetwork, read_description
 from scenarios.report.quantities import latency, rate
 from scenarios.result import Load, Result
 from scenarios.running import find_scenario, refuse_faults
 from scenarios.stage import Scenario, cast_of
 from scenarios.twin import calibration as calibrations
+from scenarios.worlds import live_world, virtual_world
+from scenarios.worlds.live_faults import LiveBreakage
 
 TERMINALS_PER_RATE: Final = 0.5
 LEAST_TERMINALS: Final = 32

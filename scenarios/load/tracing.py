@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from network.durations import Durations
 from network.party import SECOND, Instant, Json
+from scenarios.demo_network.members import issuers_among
 from scenarios.measurement import Ended
-from scenarios.members import issuers_among
 from scenarios.result import ErrorSample, Leg, TraceLine
 
 SAMPLES: Final = 200

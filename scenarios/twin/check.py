@@ -14,11 +14,12 @@ from typing import Final
 from network import virtual
 from network.durations import Durations, Summary
 from network.turn_cost import MeasuredCost
-from scenarios import demo, virtual_world
+from scenarios.demo_network import demo
 from scenarios.stage import Card, Phone, Process, Stage
 from scenarios.twin.layout import KINDS, lay_out
 from scenarios.twin.model import Window, Wire, simulate
 from scenarios.twin.route import AMOUNT, route_of_a_sale
+from scenarios.worlds import virtual_world
 
 RATES: Final = (200.0, 500.0, 1_000.0)
 SECONDS: Final = 4.0

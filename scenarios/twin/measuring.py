@@ -11,14 +11,15 @@ from typing import Final
 from network.durations import Durations, Summary
 from network.service import ConfigurationError
 from network.turn_profile import TurnSample, samples_from_json
-from scenarios import demo, live_world
+from scenarios.demo_network import demo
+from scenarios.demo_network.processes import Processes, RunningNetwork
 from scenarios.load import coordinator
 from scenarios.load.assignment import Assignment
 from scenarios.load.demand import Demand
 from scenarios.load.shapes import constant
-from scenarios.processes import Processes, RunningNetwork
 from scenarios.twin.quiet import Machine, wait_until_quiet
 from scenarios.twin.speed import measure_speed
+from scenarios.worlds import live_world
 
 SCENARIO: Final = "steady"
 WARM_UP: Final = 2.0

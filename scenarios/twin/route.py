@@ -9,9 +9,9 @@ from random import Random
 from typing import Final
 
 from network.turn_cost import Charge, Linear, MeasuredCost, Quantiles
-from scenarios import virtual_world
 from scenarios.stage import Process, Stage
 from scenarios.twin.layout import KINDS
+from scenarios.worlds import virtual_world
 
 AMOUNT: Final = 1_000
 _FREE: Final = Linear(100.0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from scenarios import virtual_world
 from scenarios.load.demand import Demand
 from scenarios.load.session import load_scenario
 from scenarios.measurement import Measurement
 from scenarios.stage import cast_of
 from scenarios.twin.calibration import Calibration
 from scenarios.twin.measuring import WARM_UP, cards_for
+from scenarios.worlds import virtual_world
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scenarios.card_server import Pull, card_of_wallet, connections_at, hold
+from scenarios.phones.card_server import Pull, card_of_wallet, connections_at, hold
 
 
 @contextlib.contextmanager

@@ -17,11 +17,12 @@ from held_card import card_in_field, wait_until
 from running_network import command, environment
 
 from merchant_device.sdk import Phone, PhoneError, Receipt
-from scenarios import books, demo, embedded
-from scenarios.attested_phone import Identity, attested_phone, onboard, read_identity
-from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
-from scenarios.trusted_side import TrustedSide, made_configuration, made_phone
-from scenarios.wallet import read_wallet
+from scenarios import books
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios.phones.attested_phone import Identity, attested_phone, onboard, read_identity
+from scenarios.phones.trusted_side import TrustedSide, made_configuration, made_phone
+from scenarios.phones.wallet import read_wallet
 
 pytestmark = pytest.mark.live
 

@@ -13,8 +13,8 @@ from running_network import command, environment
 from network.capture import merge
 from network.framing import MEMBER_FRAMING, TERMINAL_FRAMING
 from network.iso8583 import INTERBANK, TERMINAL, Message
-from scenarios.embedded import prepare
-from scenarios.processes import Processes, free_base_port
+from scenarios.demo_network.embedded import prepare
+from scenarios.demo_network.processes import Processes, free_base_port
 
 pytestmark = pytest.mark.live
 

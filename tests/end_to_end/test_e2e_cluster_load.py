@@ -16,13 +16,14 @@ import pytest
 from running_network import PROJECT, command, environment
 
 from network.service import ConfigurationError
-from scenarios import dask_scheduler, live_world
+from scenarios import dask_scheduler
+from scenarios.demo_network.processes import RunningNetwork
 from scenarios.load import cluster, gathering
 from scenarios.load.demand import Demand
 from scenarios.load.recorded_day import read_day
 from scenarios.load.session import Order
 from scenarios.load.slo import parse
-from scenarios.processes import RunningNetwork
+from scenarios.worlds import live_world
 
 pytestmark = pytest.mark.live
 

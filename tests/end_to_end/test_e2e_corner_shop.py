@@ -14,10 +14,12 @@ from running_network import PROJECT, command, environment
 from network.ledger import Transfer
 from network.service import ConfigurationError
 from network.store import Store, sqlite_url
-from scenarios import demo, live_world, report
-from scenarios.corner_shop import corner_shop
+from scenarios import report
+from scenarios.demo_network import demo
 from scenarios.result import WAYS, Result
 from scenarios.stage import cast_of
+from scenarios.stories.corner_shop import corner_shop
+from scenarios.worlds import live_world
 
 pytestmark = pytest.mark.live
 

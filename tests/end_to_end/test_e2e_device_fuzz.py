@@ -36,14 +36,14 @@ from network.iso8583.additional_data import AdditionalDataError, decode_objects,
 from network.keys import KeyHandle, MacAlgorithm, SecurityModule
 from network.party import CommandError, Json
 from network.virtual import Node
-from scenarios import virtual_world
-from scenarios.corner_shop import PLACE, application, corner_shop
-from scenarios.demo import ATTESTATION_SECONDS, MODEL
-from scenarios.payers import Refused, Show, Wallet
-from scenarios.pictures import View, draw, photograph
-from scenarios.shop import Shop
+from scenarios.demo_network.demo import ATTESTATION_SECONDS, MODEL
 from scenarios.stage import Card, Cast, Hand, Process, Receipt, Stage, cast_of
-from scenarios.virtual_world import VirtualWorld
+from scenarios.stories.corner_shop import PLACE, application, corner_shop
+from scenarios.stories.payers import Refused, Show, Wallet
+from scenarios.stories.pictures import View, draw, photograph
+from scenarios.stories.shop import Shop
+from scenarios.worlds import virtual_world
+from scenarios.worlds.virtual_world import VirtualWorld
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,9 @@ import pytest
 from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal, Reply, Request, prove_approval
 
-from scenarios import books, demo, embedded
-from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios import books
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import NetworkError, Processes, RunningNetwork, free_base_port
 
 pytestmark = pytest.mark.live
 

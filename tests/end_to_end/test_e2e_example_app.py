@@ -18,13 +18,14 @@ import pytest
 from running_network import PROJECT, command, environment
 
 from merchant_device.sdk import Phone
-from scenarios import books, demo, embedded
-from scenarios.card_server import Pull, card_of_wallet, connections_at, hold
-from scenarios.live_payer import LivePayer, code_on_screen, put_before_camera
-from scenarios.pictures import draw, read
-from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios import books
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios.phones.card_server import Pull, card_of_wallet, connections_at, hold
+from scenarios.phones.live_payer import LivePayer, code_on_screen, put_before_camera
+from scenarios.phones.trusted_side import TrustedSide, made_phone
 from scenarios.stage import Chip
-from scenarios.trusted_side import TrustedSide, made_phone
+from scenarios.stories.pictures import draw, read
 
 pytestmark = pytest.mark.live
 

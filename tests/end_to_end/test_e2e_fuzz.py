@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from network.iso8583 import INTERBANK, TERMINAL, DecodeError, Dialect, Message, describe, detect
 from network.service import Address
-from scenarios import embedded
-from scenarios.processes import Processes, RunningNetwork, free_base_port
+from scenarios.demo_network import embedded
+from scenarios.demo_network.processes import Processes, RunningNetwork, free_base_port
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "messages.json"
 SAMPLES = [bytes.fromhex(one["hex"]) for one in json.loads(VECTORS.read_text())]

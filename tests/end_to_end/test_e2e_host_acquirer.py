@@ -15,8 +15,8 @@ from host_process import HostProcess, document_example, until
 from pem_files import Authority
 from running_network import PROJECT, command, environment
 
-from scenarios import embedded
-from scenarios.processes import NetworkError, RunningNetwork, free_base_port
+from scenarios.demo_network import embedded
+from scenarios.demo_network.processes import NetworkError, RunningNetwork, free_base_port
 
 pytestmark = pytest.mark.live
 

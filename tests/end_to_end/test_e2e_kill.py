@@ -16,9 +16,10 @@ import acquirer.tables
 import merchant_device.tables
 from network.ledger import Transfer
 from network.store import Store
-from scenarios import books, demo, embedded
-from scenarios.members import issuers_among
-from scenarios.processes import SERVICES, NetworkError, Processes, RunningNetwork, free_base_port
+from scenarios import books
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.members import issuers_among
+from scenarios.demo_network.processes import SERVICES, NetworkError, Processes, RunningNetwork, free_base_port
 
 pytestmark = pytest.mark.live
 

@@ -13,8 +13,7 @@ import pytest
 from running_network import PROJECT, command, environment
 
 from network.durations import Durations
-from scenarios import live_world
-from scenarios.live_faults import LiveBreakage
+from scenarios.demo_network.processes import RunningNetwork
 from scenarios.load import coordinator
 from scenarios.load.arrivals import Arrivals
 from scenarios.load.assignment import Assignment
@@ -24,7 +23,8 @@ from scenarios.load.gathering import gather
 from scenarios.load.shapes import constant
 from scenarios.load.slo import parse
 from scenarios.load.validity import load_of
-from scenarios.processes import RunningNetwork
+from scenarios.worlds import live_world
+from scenarios.worlds.live_faults import LiveBreakage
 
 pytestmark = pytest.mark.live
 

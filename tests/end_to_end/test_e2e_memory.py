@@ -31,13 +31,13 @@ from merchant_device.tables import TABLES, Phone
 from network.live import real_now
 from network.service import open_module
 from network.store import Store, sqlite_url
-from scenarios import demo, embedded
-from scenarios.cardholder import Cardholder
-from scenarios.corner_shop import application
-from scenarios.demo_cards import KEY_SET, DemoCard
-from scenarios.members import ISSUERS
-from scenarios.processes import Processes, RunningNetwork, free_base_port
-from scenarios.trusted_side import TrustedSide, made_configuration, made_phone
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.demo_cards import KEY_SET, DemoCard
+from scenarios.demo_network.members import ISSUERS
+from scenarios.demo_network.processes import Processes, RunningNetwork, free_base_port
+from scenarios.phones.cardholder import Cardholder
+from scenarios.phones.trusted_side import TrustedSide, made_configuration, made_phone
+from scenarios.stories.corner_shop import application
 
 pytestmark = pytest.mark.live
 

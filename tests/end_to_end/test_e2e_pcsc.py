@@ -27,12 +27,13 @@ from merchant_device.readers import list_readers
 from merchant_device.sdk import Phone, Receipt
 from merchant_device.tables import TABLES, Sale
 from network.store import Store, sqlite_url
-from scenarios import books, demo, embedded
-from scenarios.attested_phone import attested_phone
-from scenarios.card_server import Pull, card_of_wallet, connections_to, hold
-from scenarios.processes import Processes, RunningNetwork, free_base_port
+from scenarios import books
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import Processes, RunningNetwork, free_base_port
+from scenarios.phones.attested_phone import attested_phone
+from scenarios.phones.card_server import Pull, card_of_wallet, connections_to, hold
+from scenarios.phones.trusted_side import made_configuration
 from scenarios.stage import Card
-from scenarios.trusted_side import made_configuration
 
 pytestmark = pytest.mark.live
 

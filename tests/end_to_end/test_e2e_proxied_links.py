@@ -14,9 +14,9 @@ from host_process import HostProcess, until
 from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal
 
-from scenarios import demo, embedded
-from scenarios.processes import Processes, RunningNetwork, address, free_base_port
-from scenarios.service_files import to_toml
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import Processes, RunningNetwork, address, free_base_port
+from scenarios.demo_network.service_files import to_toml
 
 pytestmark = pytest.mark.live
 

@@ -14,8 +14,8 @@ from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal, Reply, Request
 from outside_rest import Rest
 
-from scenarios import demo, embedded
-from scenarios.processes import Processes, RunningNetwork, free_base_port
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import Processes, RunningNetwork, free_base_port
 
 pytestmark = pytest.mark.live
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scenarios import embedded
-from scenarios.counter import pay_once
-from scenarios.processes import Processes, RunningNetwork, free_base_port
+from scenarios.demo_network import embedded
+from scenarios.demo_network.processes import Processes, RunningNetwork, free_base_port
+from scenarios.phones.counter import pay_once
 
 pytestmark = pytest.mark.live
 

@@ -16,7 +16,7 @@ from container_stack import JOBS, SERVICES, NoEngine, Stack, compose_tool
 from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal
 
-from scenarios.members import ISSUERS
+from scenarios.demo_network.members import ISSUERS
 
 pytestmark = pytest.mark.live
 

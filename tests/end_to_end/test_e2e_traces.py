@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from running_network import Network, Supply
 
-from scenarios.wallet import read_wallet
+from scenarios.phones.wallet import read_wallet
 
 pytestmark = pytest.mark.live
 

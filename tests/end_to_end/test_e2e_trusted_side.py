@@ -20,9 +20,10 @@ from running_network import environment
 from merchant_device.sdk import Phone, PhoneError
 from merchant_device.tables import TABLES, Sale
 from network.store import Store, sqlite_url
-from scenarios import books, demo, embedded
-from scenarios.processes import Processes, RunningNetwork, free_base_port
-from scenarios.trusted_side import phone_configuration, trusted_side
+from scenarios import books
+from scenarios.demo_network import demo, embedded
+from scenarios.demo_network.processes import Processes, RunningNetwork, free_base_port
+from scenarios.phones.trusted_side import phone_configuration, trusted_side
 
 pytestmark = pytest.mark.live
 

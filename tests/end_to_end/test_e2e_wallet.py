@@ -14,9 +14,9 @@ from issuer.token_tables import Token as IssuedToken
 from network.keys import SecurityModule
 from network.party import CommandError, Json
 from network.store import Row
-from scenarios.members import ISSUER_ID
+from scenarios.demo_network.members import ISSUER_ID
 from scenarios.stage import Card
-from scenarios.virtual_world import VirtualWorld, virtual_world
+from scenarios.worlds.virtual_world import VirtualWorld, virtual_world
 from switch.tables import Token as SwitchToken
 
 LINK = f"issuer:{ISSUER_ID}"

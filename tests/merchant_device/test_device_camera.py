@@ -13,7 +13,7 @@ from PIL import Image
 from merchant_device.camera import MAX_PICTURE, read_codes
 from merchant_device.payer_code import is_payer_code
 from network.emv.qr import PayerCode
-from scenarios.pictures import View, draw, photograph
+from scenarios.stories.pictures import View, draw, photograph
 
 CODE = "6212345678901234567"
 OTHER = "6298765432109876543"

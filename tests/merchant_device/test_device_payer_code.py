@@ -10,7 +10,7 @@ from test_device_camera import CODE, OTHER, PAYER_CODE
 from merchant_device.configuration import Configuration
 from network.iso8583.additional_data import decode_objects
 from network.keys import PinFormat
-from scenarios.pictures import View, draw, photograph
+from scenarios.stories.pictures import View, draw, photograph
 
 POSTER = "https://example.com/menu"
 

@@ -22,7 +22,7 @@ from network.live import LiveRuntime, run_loop
 from network.service import ConfigurationError, ProcessSettings, open_tls
 from network.store import Store
 from network.tls import LinkTls, Tls, authenticated_member, member_of, with_member
-from scenarios.demo_ca import Authority, Subject
+from scenarios.demo_network.demo_ca import Authority, Subject
 
 ACQUIRER, SWITCH = "48020000", "00010000"
 HOSTS = ("127.0.0.1", "localhost")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from network.ledger import LEDGER_TABLES, LedgerAccount, Money, post
 from network.store import Store, sqlite_url
 from scenarios.books import Account, PartyBooks, compare, of_store
-from scenarios.members import ISSUERS
+from scenarios.demo_network.members import ISSUERS
 
 Books = dict[str, PartyBooks]
 

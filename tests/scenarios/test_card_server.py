@@ -12,7 +12,7 @@ import pytest
 
 from merchant_device.readers import CardGone, RemoteReader
 from network.service import ConfigurationError
-from scenarios.card_server import (
+from scenarios.phones.card_server import (
     ATR,
     CardInField,
     ChipState,

@@ -21,12 +21,13 @@ from acquirer.device_tables import Device
 from network.ledger import Transfer
 from network.store import Store
 from network.virtual import Wire
-from scenarios import demo, virtual_world
-from scenarios.corner_shop import DayFailed, corner_shop
-from scenarios.payers import Wallet
+from scenarios.demo_network import demo
 from scenarios.result import WAYS, Result
 from scenarios.stage import Process, Receipt, Stage, cast_of
-from scenarios.virtual_world import VirtualWorld
+from scenarios.stories.corner_shop import DayFailed, corner_shop
+from scenarios.stories.payers import Wallet
+from scenarios.worlds import virtual_world
+from scenarios.worlds.virtual_world import VirtualWorld
 
 pytestmark = pytest.mark.slow
 

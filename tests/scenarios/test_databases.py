@@ -12,9 +12,9 @@ from postgres import PostgresServer
 
 from network.service import ConfigurationError
 from network.store import Store
-from scenarios import databases, demo, embedded
-from scenarios.processes import read_description
-from scenarios.service_files import services_of
+from scenarios.demo_network import databases, demo, embedded
+from scenarios.demo_network.processes import read_description
+from scenarios.demo_network.service_files import services_of
 
 NAMES = {"switch": "switch", "merchant_device": "device"}
 

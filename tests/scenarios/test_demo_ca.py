@@ -13,8 +13,8 @@ from network.healthcheck import fault_of
 from network.rest import RestThread
 from network.service import Address, bind
 from network.tls import Tls
-from scenarios.demo_ca import AUTHORITY_DAYS, SERVICE_DAYS, Authority, Subject, issue_all
-from scenarios.stack import CONTAINERS, make_keys
+from scenarios.demo_network.demo_ca import AUTHORITY_DAYS, SERVICE_DAYS, Authority, Subject, issue_all
+from scenarios.demo_network.stack import CONTAINERS, make_keys
 
 SUBJECT = Subject(("127.0.0.1", "acquirer"), "48020000")
 NOW = datetime.now(UTC)

@@ -7,8 +7,8 @@ import pytest
 from issuer.applet import ChipCard
 from network.party import CommandError, Json
 from network.virtual import Wire
-from scenarios import virtual_world
 from scenarios.stage import Card, Cast, Process, Receipt, Stage, cast
+from scenarios.worlds import virtual_world
 
 TILL = {"pin_always": False, "offline": True, "fdda": True, "floor_limit": 20_000}
 STOPPED = "the card is on the list of stopped cards"

@@ -10,10 +10,10 @@ import pytest
 
 from merchant_device.sdk.errors import PhoneError
 from network.party import CommandError, Json
-from scenarios.offices import BROKEN, LiveOffice
-from scenarios.processes import NetworkError
+from scenarios.demo_network.processes import NetworkError
 from scenarios.stage import Cast, Unreachable
-from scenarios.virtual_world import VirtualWorld, virtual_world
+from scenarios.worlds.offices import BROKEN, LiveOffice
+from scenarios.worlds.virtual_world import VirtualWorld, virtual_world
 
 
 @pytest.fixture

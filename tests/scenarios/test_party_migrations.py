@@ -14,7 +14,7 @@ from postgres import PostgresServer
 from network.database import open_engine
 from network.migrating import differences, migrate
 from network.store import Store, sqlite_url
-from scenarios import demo
+from scenarios.demo_network import demo
 
 PARTIES = ("issuer", "switch", "acquirer", "merchant_device")
 
@@ -66,7 +66,9 @@ def test_migrations_make_the_tables(urls: tuple[str, str], party: str) -> None:
 
 
 def test_nothing_loads_alembic_before_there_is_something_to_migrate() -> None:
-    program = "import sys, issuer.__main__, merchant_device.tee.serving, scenarios.cli, scenarios.embedded\n"
+    program = (
+        "import sys, issuer.__main__, merchant_device.tee.serving, scenarios.cli, scenarios.demo_network.embedded\n"
+    )
     program += "assert not [name for name in sys.modules if name.startswith('alembic')]"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

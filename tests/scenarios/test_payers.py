@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from network.emv.qr import MerchantCode, crc
-from scenarios.corner_shop import application
-from scenarios.demo import MODEL
-from scenarios.payers import CONFIRM_SECONDS, Refused, Scan, Show, Tap, Wallet, aim, altered_amount
-from scenarios.pictures import View, draw, photograph
-from scenarios.shop import Shop
+from scenarios.demo_network.demo import MODEL
 from scenarios.stage import Cast, Process, Receipt, Stage
-from scenarios.virtual_world import VirtualWorld, virtual_world
+from scenarios.stories.corner_shop import application
+from scenarios.stories.payers import CONFIRM_SECONDS, Refused, Scan, Show, Tap, Wallet, aim, altered_amount
+from scenarios.stories.pictures import View, draw, photograph
+from scenarios.stories.shop import Shop
+from scenarios.worlds.virtual_world import VirtualWorld, virtual_world
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from scenarios.pictures import View, draw, photograph, read
+from scenarios.stories.pictures import View, draw, photograph, read
 
 CODE = "6212345678901234567"
 

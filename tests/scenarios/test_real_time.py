@@ -12,7 +12,7 @@ import pytest
 import simpy
 
 from network.live import run_loop
-from scenarios.real_time import RealTime
+from scenarios.worlds.real_time import RealTime
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 Process = Generator[simpy.Event, Any, Any]

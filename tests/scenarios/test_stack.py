@@ -22,10 +22,10 @@ import issuer.tables
 import switch.tables
 from network.service import ConfigurationError, load_settings
 from network.store import Store
-from scenarios import demo, stack
-from scenarios.counter import CounterSettings
-from scenarios.processes import read_description
-from scenarios.service_files import services_of
+from scenarios.demo_network import demo, stack
+from scenarios.demo_network.processes import read_description
+from scenarios.demo_network.service_files import services_of
+from scenarios.phones.counter import CounterSettings
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("authority", "postgres", "issuer-a", "issuer-b", "switch", "acquirer", "device", "prometheus", "demo")

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from network.ledger import Transfer
-from scenarios import demo
-from scenarios.corner_shop import corner_shop
-from scenarios.members import ISSUERS, DemoIssuer
+from scenarios.demo_network import demo
+from scenarios.demo_network.members import ISSUERS, DemoIssuer
 from scenarios.stage import Card, Process, Stage, cast_of
-from scenarios.street_market import street_market
-from scenarios.virtual_world import VirtualWorld, play, virtual_world
+from scenarios.stories.corner_shop import corner_shop
+from scenarios.stories.street_market import street_market
+from scenarios.worlds.virtual_world import VirtualWorld, play, virtual_world
 
 pytestmark = pytest.mark.slow
 

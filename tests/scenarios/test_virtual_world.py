@@ -13,12 +13,14 @@ import merchant_device.tables
 from network.ledger import Transfer
 from network.store import Store
 from network.virtual import Wire
-from scenarios import demo, report, virtual_world
-from scenarios.members import ISSUER_ID
+from scenarios import report
+from scenarios.demo_network import demo
+from scenarios.demo_network.members import ISSUER_ID
 from scenarios.result import Result
 from scenarios.stage import Process, Stage
-from scenarios.street_market import another_pin, street_market
-from scenarios.virtual_world import VirtualWorld, play
+from scenarios.stories.street_market import another_pin, street_market
+from scenarios.worlds import virtual_world
+from scenarios.worlds.virtual_world import VirtualWorld, play
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from scenarios.measurement import Measurement
 from scenarios.result import Load, Result
 from scenarios.running import SCENARIOS
 from scenarios.stage import Cast, Process, ScenarioFailed, Stage, cast
-from scenarios.virtual_world import play, virtual_world
+from scenarios.worlds.virtual_world import play, virtual_world
 
 pytestmark = pytest.mark.slow
 

@@ -23,12 +23,12 @@ from merchant_device.sdk.errors import PhoneError
 from merchant_device.sdk.onboarding import Application
 from network.emv.qr import crc
 from network.party import CommandError
-from scenarios.demo import ATTESTATION_SECONDS, MODEL, OLD_MODEL
-from scenarios.payers import CONFIRM_SECONDS, Refused, Scan, Show, Tap, Wallet, aim, altered_amount
-from scenarios.pictures import draw
-from scenarios.shop import Shop
+from scenarios.demo_network.demo import ATTESTATION_SECONDS, MODEL, OLD_MODEL
 from scenarios.stage import Card, Cast, Hand, Process, Receipt, ScenarioFailed, Stage, cast
-from scenarios.street_market import another_pin
+from scenarios.stories.payers import CONFIRM_SECONDS, Refused, Scan, Show, Tap, Wallet, aim, altered_amount
+from scenarios.stories.pictures import draw
+from scenarios.stories.shop import Shop
+from scenarios.stories.street_market import another_pin
 
 PLACE: Final = "+31.2304,+121.4737"
 ELSEWHERE: Final = "+39.9042,+116.4074"

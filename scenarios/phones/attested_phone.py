@@ -18,10 +18,10 @@ from merchant_device.configuration import Configuration
 from merchant_device.sdk import Phone, PhoneError, Progress
 from network.live import real_now
 from network.service import ConfigurationError
-from scenarios import demo
-from scenarios.corner_shop import application
-from scenarios.processes import NetworkError, RunningNetwork
-from scenarios.trusted_side import TrustedSide, made_phone, write_private
+from scenarios.demo_network import demo
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
+from scenarios.phones.trusted_side import TrustedSide, made_phone, write_private
+from scenarios.stories.corner_shop import application
 
 FOLDER: Final = "phone"
 REVIEW_SECONDS: Final = 10.0
@@ -81,7 +81,7 @@ def attested_phone(
     told : callable
         Told what is being done, a line each.
     configuration, apdu_log, clear_log
-        See `scenarios.trusted_side.made_phone`.
+        See `scenarios.phones.trusted_side.made_phone`.
 
     Raises
     ------

@@ -36,19 +36,20 @@ from network.live import LiveRuntime, real_now, run_loop
 from network.party import SECOND, calm_collector
 from network.service import Address, ConfigurationError
 from network.store import Store, sqlite_url
-from scenarios import books, demo, demo_cards, embedded
+from scenarios import books
+from scenarios.demo_network import demo, demo_cards, embedded
+from scenarios.demo_network.processes import NetworkError, Processes, RunningNetwork, free_base_port, services
 from scenarios.faults import Breakage, Faults, wanted_links
-from scenarios.live_faults import LinkProxies, LiveBreakage
 from scenarios.load.demand import Demand
 from scenarios.load.slo import Objective
 from scenarios.measurement import Measurement
-from scenarios.offices import LiveOffice, TrustedOffice
 from scenarios.outcome import result_of
-from scenarios.processes import NetworkError, Processes, RunningNetwork, free_base_port, services
-from scenarios.real_time import RealTime
+from scenarios.phones.wallet import read_wallet
 from scenarios.result import Books, Result
 from scenarios.stage import Cast, Phone, Scenario, Stage, cast_of
-from scenarios.wallet import read_wallet
+from scenarios.worlds.live_faults import LinkProxies, LiveBreakage
+from scenarios.worlds.offices import LiveOffice, TrustedOffice
+from scenarios.worlds.real_time import RealTime
 
 SIGN_ON_SECONDS: Final = 60.0
 SETTLING_SECONDS: Final = 60.0
@@ -82,7 +83,7 @@ def own_network(
     base_port
         The first of its ports; any free ones unless given.
     elsewhere
-        See `scenarios.embedded.prepare`.
+        See `scenarios.demo_network.embedded.prepare`.
     """
     with tempfile.TemporaryDirectory(prefix="fourparty-") as folder:
         path = Path(folder)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from network.service import ConfigurationError
-from scenarios.demo_cards import DemoCard
+from scenarios.demo_network.demo_cards import DemoCard
 
 
 def read_wallet(path: Path) -> list[DemoCard]:

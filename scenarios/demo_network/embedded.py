@@ -18,12 +18,12 @@ from rich.console import Console
 from network.live import real_now
 from network.service import Address, ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError, sqlite_url
-from scenarios import databases, demo
-from scenarios.captures import captured_network
-from scenarios.demo_ca import CA_FILE, Subject, issue_all
-from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
-from scenarios.processes import LINKS, PORTS, Processes, address, check_ports, read_description, services
-from scenarios.service_files import (
+from scenarios.demo_network import databases, demo
+from scenarios.demo_network.captures import captured_network
+from scenarios.demo_network.demo_ca import CA_FILE, Subject, issue_all
+from scenarios.demo_network.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
+from scenarios.demo_network.processes import LINKS, PORTS, Processes, address, check_ports, read_description, services
+from scenarios.demo_network.service_files import (
     PARTY_OF_DEVICE,
     description_of,
     services_of,

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from scenarios import demo
-from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
+from scenarios.demo_network import demo
+from scenarios.demo_network.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
 
 PARTY_OF_DEVICE: Final = "merchant_device"
 
@@ -52,7 +52,7 @@ def with_addresses(description: Mapping[str, Any], at: Mapping[str, str]) -> dic
     Parameters
     ----------
     at
-        Address by the names of `scenarios.processes.PORTS`.
+        Address by the names of `scenarios.demo_network.processes.PORTS`.
     """
     content = dict(description)
     scheme = "http" if content.get("tls") is None else "https"
@@ -82,7 +82,7 @@ def settings_of(
     Parameters
     ----------
     at, listen
-        Where others reach each of `scenarios.processes.PORTS`, and on what its service listens.
+        Where others reach each of `scenarios.demo_network.processes.PORTS`, and on what its service listens.
     """
     issuers = issuers_among(description)
     links: dict[str, dict[str, Any]] = {

@@ -20,12 +20,12 @@ from network.live import real_now
 from network.migrating import migrate
 from network.service import ConfigurationError, open_module, read_secret
 from network.store import Store, StoreError
-from scenarios import databases, demo
-from scenarios.demo_ca import CA_FILE, Authority, Subject
-from scenarios.embedded import COUNTER_PHONES, FREE_TERMINALS, PRODUCTS
-from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID
-from scenarios.processes import PORTS, read_description
-from scenarios.service_files import (
+from scenarios.demo_network import databases, demo
+from scenarios.demo_network.demo_ca import CA_FILE, Authority, Subject
+from scenarios.demo_network.embedded import COUNTER_PHONES, FREE_TERMINALS, PRODUCTS
+from scenarios.demo_network.members import ACQUIRER_ID, ISSUERS, SWITCH_ID
+from scenarios.demo_network.processes import PORTS, read_description
+from scenarios.demo_network.service_files import (
     PARTY_OF_DEVICE,
     description_of,
     services_of,

@@ -18,7 +18,7 @@ from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.ledger import Money
 from network.party import Instant, Json, local_time
 from network.store import UnitOfWork
-from scenarios.members import DemoIssuer
+from scenarios.demo_network.members import DemoIssuer
 from scenarios.stage import Card
 
 KEY_SET: Final = "demo"

@@ -10,8 +10,8 @@ from typing import Final
 
 from rich.console import Console
 
-from scenarios.processes import NetworkError, RunningNetwork
-from scenarios.trusted_side import made_phone, trusted_side
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
+from scenarios.phones.trusted_side import made_phone, trusted_side
 
 WATCH_SECONDS: Final = 0.3
 
@@ -26,7 +26,7 @@ def stay_on(folder: Path, device: str | None, reader: str | None, camera: Path |
     device : str or None
         Id of a phone as its maker makes it; None: a phone that is a free terminal of the network already.
     reader, camera
-        See `scenarios.trusted_side.trusted_side`.
+        See `scenarios.phones.trusted_side.trusted_side`.
 
     Raises
     ------

@@ -24,19 +24,20 @@ from network.party import SECOND, Endpoint, Instant, Json, calm_collector
 from network.store import Store, sqlite_url
 from network.turn_cost import Quantiles
 from network.virtual import Node, TurnCost, VirtualNetwork, Wire
-from scenarios import books, demo, demo_cards
+from scenarios import books
+from scenarios.demo_network import demo, demo_cards
+from scenarios.demo_network.members import issuers_among
 from scenarios.faults import Faults
 from scenarios.load.demand import Demand
 from scenarios.load.slo import Objective
 from scenarios.load.tracing import Asked, Followed, Sampler, Traces, follow
 from scenarios.measurement import Ended, Measurement
-from scenarios.members import issuers_among
-from scenarios.offices import VirtualOffice
 from scenarios.outcome import result_of
 from scenarios.result import Books, Load, Result
 from scenarios.stage import TAP_SECONDS, Answered, Cast, Host, Phone, Process, Scenario, Stage
 from scenarios.twin.calibration import Calibration, measured_as
-from scenarios.virtual_faults import VirtualBreakage
+from scenarios.worlds.offices import VirtualOffice
+from scenarios.worlds.virtual_faults import VirtualBreakage
 
 EPOCH: Final[Instant] = 1_790_125_200 * SECOND
 """When virtual runs begin: 23 September 2026, 09:00 China Standard Time."""

@@ -24,7 +24,7 @@ import httpx
 from network.service import PARENT_VARIABLE, PCAP_VARIABLE, Address, ConfigurationError
 from network.tls import LinkTls, Tls, TlsError
 from scenarios.books import Account, PartyBooks
-from scenarios.members import ISSUERS, issuers_among
+from scenarios.demo_network.members import ISSUERS, issuers_among
 
 SERVICES: Final = ("issuer", "switch", "acquirer", "device")
 """The services of a network with one issuer, in the order in which they are started."""
@@ -244,7 +244,7 @@ class Processes:
     Parameters
     ----------
     folder : Path
-        Prepared by `scenarios.demo.prepare`.
+        Prepared by `scenarios.demo_network.demo.prepare`.
     chosen : sequence of str or None
         Which of the network's services to run; None: all.
     captures : Path or None

@@ -19,11 +19,11 @@ from merchant_device.sdk import Phone, PhoneError
 from network.ledger import Money
 from network.live import real_now
 from network.service import CAPTURE_HOLDS, PCAP_VARIABLE, ConfigurationError
-from scenarios.attested_phone import WIPED, attested_phone
-from scenarios.cardholder import Cardholder
-from scenarios.counter import SETTLE_SECONDS, messages_of, show_payment
-from scenarios.processes import NetworkError, RunningNetwork
-from scenarios.trusted_side import TrustedSide, trusted_side
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
+from scenarios.phones.attested_phone import WIPED, attested_phone
+from scenarios.phones.cardholder import Cardholder
+from scenarios.phones.counter import SETTLE_SECONDS, messages_of, show_payment
+from scenarios.phones.trusted_side import TrustedSide, trusted_side
 
 OWED_SECONDS: Final = 3.0
 """How long a phone may stay on after a payment for what it owes the acquirer."""

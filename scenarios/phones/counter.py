@@ -26,10 +26,10 @@ from network.party import CommandError, Json
 from network.rest import Routes, Service
 from network.service import ConfigurationError, load_settings
 from scenarios import console as screen
-from scenarios import demo_cards
-from scenarios.processes import RunningNetwork
+from scenarios.demo_network import demo_cards
+from scenarios.demo_network.processes import RunningNetwork
+from scenarios.phones.wallet import read_wallet
 from scenarios.stage import pin_pad_answer
-from scenarios.wallet import read_wallet
 
 CARD: Final = 0
 """Which card of the wallet ``fourparty pay`` holds to the phone."""

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from network.tls import MEMBER_URN
-from scenarios.service_files import write_secret
+from scenarios.demo_network.service_files import write_secret
 
 AUTHORITY_DAYS: Final = 730
 SERVICE_DAYS: Final = 90

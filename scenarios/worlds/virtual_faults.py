@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from network.virtual import Node, VirtualNetwork, Wire
-from scenarios.members import ISSUER_ID
+from scenarios.demo_network.members import ISSUER_ID
 
 _ENDS: Final = {
     "acquirer-switch": ("acquirer", "switch"),

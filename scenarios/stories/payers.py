@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 from issuer.payer_phone import PayerPhone, PayerPhoneError
 from network.keys import SecurityModule
 from network.party import SECOND, CommandError, Endpoint, Instant, Json
-from scenarios.pictures import View, draw, photograph, read
 from scenarios.stage import Card, Process, Stage
+from scenarios.stories.pictures import View, draw, photograph, read
 
 SEE_PHONE: Final = b"\x69\x86"
 CONFIRM_SECONDS: Final = 1.5

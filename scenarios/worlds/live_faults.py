@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
-from scenarios.processes import NetworkError, Processes, address
+from scenarios.demo_network.processes import NetworkError, Processes, address
 from scenarios.proxy import FaultProxy, Toxic
 
 PORT_OF_LINK: Final[Mapping[str, str]] = {"acquirer-switch": "member_link", "switch-issuer": "issuer_link"}
-"""Whose port (`scenarios.processes.PORTS`) stands at the end of a link that is dialled."""
+"""Whose port (`scenarios.demo_network.processes.PORTS`) stands at the end of a link that is dialled."""
 
 ANSWER_SECONDS: Final = 10.0
 JOIN_SECONDS: Final = 0.05

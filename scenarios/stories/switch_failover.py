@@ -6,10 +6,10 @@ where the answer did not come, and what the switch had committed is resumed by t
 
 from __future__ import annotations
 
-from scenarios.issuer_outage import check_trade_resumed
 from scenarios.load.demand import Purchase, serve
 from scenarios.load.shapes import Shape, constant
 from scenarios.stage import Card, Cast, Process, Stage, cast
+from scenarios.stories.issuer_outage import check_trade_resumed
 
 USUAL_RATE = 20.0
 DOWN = 0.4

@@ -44,8 +44,8 @@ from network.history import History
 from network.keys import Algorithm, KeyHandle, KeyUsage, SecurityModule
 from network.party import SECOND, Instant, Json, Party, local_time
 from network.store import Row, Store, UnitOfWork
-from scenarios.demo_cards import KEY_SET, Bank, Chips, DemoCard, chips, found, issue, issue_product
-from scenarios.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
+from scenarios.demo_network.demo_cards import KEY_SET, Bank, Chips, DemoCard, chips, found, issue, issue_product
+from scenarios.demo_network.members import ACQUIRER_ID, ISSUERS, SWITCH_ID, issuers_among
 from scenarios.stage import Cast
 from switch import membership
 from switch.configuration import Configuration as SwitchConfiguration

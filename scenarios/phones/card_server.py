@@ -27,10 +27,10 @@ from rich.console import Console
 from issuer.applet import ChipCard
 from issuer.multi_application_card import MultiApplicationCard
 from network.service import ConfigurationError
-from scenarios import demo_cards
-from scenarios.processes import NetworkError, RunningNetwork
+from scenarios.demo_network import demo_cards
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
+from scenarios.phones.wallet import read_wallet
 from scenarios.stage import Card, Chip
-from scenarios.wallet import read_wallet
 
 READER_PORT: Final = 35_963
 """Where vsmartcard's virtual reader waits for a card."""

@@ -33,8 +33,8 @@ from network.live import real_now
 from network.party import SECOND
 from network.service import PARENT_VARIABLE, Address, ConfigurationError, open_module
 from network.store import Store, sqlite_url
-from scenarios import demo
-from scenarios.processes import NetworkError, RunningNetwork
+from scenarios.demo_network import demo
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
 
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0

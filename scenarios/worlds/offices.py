@@ -17,8 +17,8 @@ from merchant_device.sdk.onboarding import ACQUIRER_OPERATIONS, AcquirerCall
 from network.live import LiveRuntime
 from network.party import CommandError, Endpoint, Json
 from network.virtual import Node
-from scenarios.members import issuers_among
-from scenarios.processes import NetworkError, RunningNetwork
+from scenarios.demo_network.members import issuers_among
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
 from scenarios.stage import Answered, Unreachable
 
 BROKEN: Final = "the connection broke"

@@ -12,8 +12,8 @@ from merchant_device.device_tables import SecureElement
 from merchant_device.tables import OFFLINE, PENDING, REVERSING, TABLES, Phone, Sale
 from network.service import ConfigurationError
 from network.store import Store, StoreError, sqlite_url
-from scenarios.attested_phone import FOLDER, Identity, attested_phone, device_at_acquirer, onboard, read_identity
-from scenarios.processes import NetworkError, RunningNetwork
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
+from scenarios.phones.attested_phone import FOLDER, Identity, attested_phone, device_at_acquirer, onboard, read_identity
 
 KILLED: Final = "killed"
 

@@ -25,11 +25,11 @@ from network.keys import SecurityModule
 from network.live import real_now
 from network.party import Json
 from network.service import ConfigurationError
-from scenarios.card_server import End, Pull, connections_at, hold
-from scenarios.payers import SEE_PHONE
-from scenarios.pictures import draw, read
-from scenarios.processes import NetworkError, RunningNetwork
-from scenarios.wallet import read_wallet
+from scenarios.demo_network.processes import NetworkError, RunningNetwork
+from scenarios.phones.card_server import End, Pull, connections_at, hold
+from scenarios.phones.wallet import read_wallet
+from scenarios.stories.payers import SEE_PHONE
+from scenarios.stories.pictures import draw, read
 
 FEW_PAYMENTS: Final = 3
 """Payments left at which the phone fetches more keys."""
