@@ -154,6 +154,16 @@ def test_a_scenario_runs_inside_and_leaves_its_report_on_the_host(stack: Stack) 
     assert agree(stack)
 
 
+def test_a_command_that_checks_the_whole_stack_makes_nothing_anew(stack: Stack) -> None:
+    before = {service: stack.container(service) for service in (*SERVICES, *JOBS, "postgres")}
+    started = {service: stack.inspect(service)["State"]["StartedAt"] for service in (*SERVICES, "postgres")}
+    done = stack.compose("run", "--rm", "-T", "scenarios", "pay", "--amount", "12.50", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {service: stack.container(service) for service in before} == before
+    assert {service: stack.inspect(service)["State"]["StartedAt"] for service in started} == started
+    assert agree(stack)
+
+
 def test_load_is_made_inside_and_judged(stack: Stack) -> None:
     arguments = ("--rate", "15", "--for", "4s", "--warm-up", "1s", "--terminals", "20")
     done = stack.scenarios("load", "steady", *arguments)
