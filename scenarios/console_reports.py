@@ -97,6 +97,8 @@ def show_comparison(contrast: Contrast, console: Console) -> None:
         runs = "1 run" if len(side.runs) == 1 else f"{len(side.runs)} runs"
         parts.append(safe_text(f"{side.name}: {runs}", console, "bold"))
         parts += [safe_text(f"  {one.text}", console, "green" if one.good else "red") for one in side.verdicts]
+    styles = {"good": "bold green", "bad": "bold red"}
+    parts += [safe_text(text, console, styles.get(tone, "bold")) for text, tone in contrast.findings]
     heads = ["", f">{first.name}"]
     for other in others:
         heads += [f">{other.name}", ">difference", ">%", ""]

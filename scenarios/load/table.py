@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.report.quantities import latency
+from scenarios.report.verdict import title_of
 from scenarios.result import Result
 
 
@@ -23,5 +24,7 @@ def show_faults_and_legs(result: Result, console: Console) -> None:
             table.add_column(heading, justify="right")
         for leg in result.legs:
             seen = leg.latency
-            table.add_row(leg.name, f"{seen.count:,}", *(latency(value) for value in (seen.p50, seen.p95, seen.p99)))
+            table.add_row(
+                title_of(leg.name), f"{seen.count:,}", *(latency(value) for value in (seen.p50, seen.p95, seen.p99))
+            )
         console.print(table)

@@ -108,7 +108,8 @@ class Row:
         first, found = self.sides[0].middle, self.differences[number]
         if found is None or not first or self.kind == "share":
             return ""
-        return f"{found.shift / first * 100:+.1f} %"
+        percent = found.shift / first * 100
+        return f"{percent:+.1f} %" if abs(percent) < 1000 else f"{percent:+,.0f} %"
 
     def finding(self, number: int) -> str:
         """What can be said of a side's difference; empty where nothing differs."""
@@ -143,6 +144,32 @@ class Contrast:
     sides: list[Side]
     rows: list[Row]
     facts: list[Fact]
+
+    @property
+    def findings(self) -> list[tuple[str, str]]:
+        """What to say first of each side after the first, and its tone: how many differences exceed the noise."""
+        told = []
+        for number, side in enumerate(self.sides[1:]):
+            tones = [row.tone(number) for row in self.rows]
+            beyond = [
+                row.name for row in self.rows if (one := row.differences[number]) and one.finding is Finding.BEYOND
+            ]
+            known = [
+                one
+                for row in self.rows
+                if (one := row.differences[number]) and one.finding not in (Finding.UNKNOWN, Finding.FEW)
+            ]
+            if not known:
+                text = f"{side.name}: too few runs to tell differences from noise"
+            elif not beyond:
+                text = f"{side.name}: no difference exceeds the noise"
+            else:
+                text = (
+                    f"{side.name}: {len(beyond)} of {len(known)} differences exceed the noise, "
+                    f"{tones.count('bad')} for the worse, {tones.count('good')} for the better"
+                )
+            told.append((text, "bad" if "bad" in tones else "good" if "good" in tones else ""))
+        return told
 
     @property
     def noise(self) -> str:

@@ -155,8 +155,8 @@ def lag_chart(timeline: Sequence[Interval], faults: Sequence[FaultWindow] = ()) 
         **time_frame(timeline, faults),
         key="lag",
         title="Generator lag" + _scale(up),
-        hint="From when a payment was due to when it was sent. A lag near the latency would mean that the generators, "
-        "not the network, were measured.",
+        hint="From when a payment was due to when it was sent: how late the generator was, and how long the payment "
+        "waited for a free terminal, which is the network's doing where answers are slow.",
         description=(
             f"Lines over {span(end_of(timeline))}: how late the generators sent. The most, {latency(latest[0].max)}, "
             f"was in the interval that began at {span(latest[1].start)}."

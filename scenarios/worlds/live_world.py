@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import platform
+import shlex
 import sys
 import tempfile
 import time
@@ -413,9 +414,9 @@ def environment(lag: float) -> dict[str, str]:
                 model = line.partition(":")[2].strip()
                 break
     return {
-        "machine": f"{os.cpu_count()} x {model}, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} processors, {model}, {platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "fourparty": version("fourparty"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "scenario clock's longest lag": f"{lag * 1000:.1f} ms",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sample_load import peak
 from sample_result import market_day, nothing
 from test_report import hostile_run
 
+from network.durations import Summary
 from scenarios import report
 from scenarios.result import Result
 
@@ -105,6 +107,19 @@ def test_the_charts_are_drawn(width: int, scheme: str, browser: Browser, pages: 
         heat = ink(seen, "heat")
         assert all(heat.get(colour(seen, name), 0) > 10 for name in ("heat-0", "heat-4"))
         assert len([one for one, number in heat.items() if number > 30]) > 10
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_bars_are_as_long_as_what_they_stand_for(width: int, browser: Browser, tmp_path: Path) -> None:
+    lengths = (100, 200, 300, 400)
+    parties = {f"party {p50}": Summary(9, p50 * 1000, p50 * 1000, p50 * 1000, p50 * 1000) for p50 in lengths}
+    with shown(browser, report.write(replace(market_day(), parties=parties, legs=[]), tmp_path), width) as seen:
+        for which in ("p50", "p99"):
+            drawn = seen.page.eval_on_selector_all(
+                f".bar.{which}", "bars => bars.map(bar => bar.getBoundingClientRect().width)"
+            )
+            assert len(drawn) == 4
+            assert [one / drawn[-1] for one in drawn] == pytest.approx([0.25, 0.5, 0.75, 1.0], abs=0.02)
 
 
 def test_a_fault_is_shaded_in_every_chart_over_time(browser: Browser, pages: dict[str, Path]) -> None:

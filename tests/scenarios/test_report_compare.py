@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,26 @@ def test_what_differs_by_more_than_noise_is_found_and_what_does_not_is_not() -> 
     assert row(back, "response time", "p50").tone(0) == "good"
     assert "median" in found.noise
     assert "5 %" in found.noise
+    [(text, tone)] = found.findings
+    told = re.fullmatch(
+        r"after: (\d+) of (\d+) differences exceed the noise, (\d+) for the worse, (\d+) for the better", text
+    )
+    assert told is not None
+    beyond, known, worse, better = map(int, told.groups())
+    assert known > beyond >= worse + better
+    assert worse == [one.tone(0) for one in found.rows].count("bad") > 3
+    assert tone == "bad"
+    assert back.findings[0][1] == "good"
+
+
+def test_the_same_on_both_sides_is_said_first() -> None:
+    same = contrast([Side("a", runs(1)), Side("b", runs(1))])
+    assert same.findings == [("b: no difference exceeds the noise", "")]
+
+
+def test_a_difference_of_many_times_is_told_in_whole_percents() -> None:
+    slower = contrast([Side("a", runs(1, 1)), Side("b", runs(1, 1, slow=30.0))])
+    assert re.fullmatch(r"\+\d,\d{3} %", row(slower, "response time", "p50").told_percent(0))
 
 
 def test_single_runs_give_differences_and_no_finding() -> None:
@@ -58,6 +79,7 @@ def test_single_runs_give_differences_and_no_finding() -> None:
     differences = [one for each in found.rows for one in each.differences if one is not None]
     assert len(differences) > 30
     assert {one.finding for one in differences} == {Finding.UNKNOWN}
+    assert found.findings == [("b: too few runs to tell differences from noise", "")]
     assert not any(each.tone(0) or each.finding(0) for each in found.rows)
 
 
