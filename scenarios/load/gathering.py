@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from scenarios.stage import Scenario
 
 PART_FILE: Final = "part.json"
 LARGEST_PART: Final = 64 * 1024 * 1024
+_PLACE: Final = re.compile(r", part (\d{1,4}) of (\d{1,4})$", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,35 @@ def write_part(folder: Path, measurement: Measurement, traces: Traces) -> None:
 
 
 def gather(folders: Sequence[Path], objectives: Sequence[Objective]) -> Result:
-    """Put parts together.
+    """Put parts together. A part of the load that is missing makes the whole not valid.
 
     The books are those of the part that saw most transfers: it ended last.
 
     Raises
     ------
     ConfigurationError
-        A folder has no part, or they are not parts of one load.
+        A folder has no part, they are not parts of one load, or two are the same part.
     """
     parts = [_read(folder) for folder in folders]
     first = parts[0]
     for other in parts[1:]:
         if _common(other) != _common(first):
             raise ConfigurationError(f"{other.name} and {first.name} are not parts of one load")
+    seen: dict[int, Part] = {}
+    for part in parts:
+        number, number_of_parts = _place(part)
+        if number in seen:
+            raise ConfigurationError(
+                f"{seen[number].name} and {part.name} are both part {number}: it would count twice"
+            )
+        seen[number] = part
+    missing = sorted(set(range(1, number_of_parts + 1)).difference(seen))
     return together(
         parts,
         find_scenario(first.result.scenario),
         objectives,
         environment={"gathered": ", ".join(map(str, folders))},
+        lost=[f"part {number} of {number_of_parts} is missing" for number in missing],
     )
 
 
@@ -126,7 +138,16 @@ def together(
 def _common(part: Part) -> tuple[object, ...]:
     """What the parts of one load have in common."""
     result = part.result
-    return result.scenario, result.seed, part.measurement.length, part.load.mode, part.load.shape.partition(", part")[0]
+    shape = part.load.shape.partition(", part")[0]
+    return result.scenario, result.seed, part.measurement.length, part.load.mode, shape, _place(part)[1]
+
+
+def _place(part: Part) -> tuple[int, int]:
+    """Which part of how many it is, the first being 1."""
+    found = _PLACE.search(part.load.shape)
+    if found is None:
+        raise ConfigurationError(f"{part.name} has no part of a load, but all of one")
+    return int(found[1]), int(found[2])
 
 
 def _load(parts: Sequence[Part], measurement: Measurement, lost: Sequence[str]) -> Load:

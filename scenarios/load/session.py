@@ -28,7 +28,7 @@ from scenarios.load.tracing import Traces
 from scenarios.load.validity import LONGEST_LAG, Generator, load_of
 from scenarios.measurement import Measurement
 from scenarios.outcome import result_of
-from scenarios.report.quantities import latency, rate
+from scenarios.report.quantities import latency, rate, span
 from scenarios.result import Load, Result
 from scenarios.running import find_scenario, refuse_faults
 from scenarios.stage import Scenario, cast_of
@@ -345,7 +345,7 @@ def _standing(elapsed: float, measured: Measurement) -> Standing:
 def show(shown: screen.Progress, standing: Standing, duration: float) -> None:
     """Show how far a run of `duration` seconds is."""
     if standing.elapsed < 0:
-        shown.tell(0.0, duration, f"warming up, {-standing.elapsed:.0f} s to go")
+        shown.tell(0.0, duration, f"counting begins in {span(round(-standing.elapsed))}")
         return
     per_second = f" ({rate(standing.due / standing.elapsed)}/s)" if standing.elapsed > 0 else ""
     shown.tell(
