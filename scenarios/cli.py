@@ -16,14 +16,29 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from network.ledger import Money
 from network.service import PCAP_VARIABLE, ConfigurationError
 from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack, twin
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
+from scenarios.stories import SCENARIOS
+
+FIRST = ("run", "load", "report", "up", "pay")
+"""What a newcomer types, in this order; the other commands follow."""
+
+
+class NewcomersFirst(TyperGroup):
+    """The commands, in the order in which people meet them."""
+
+    def list_commands(self, ctx):  # type: ignore[no-untyped-def]  # click is private to typer
+        """Tell the names of all commands, those of `FIRST` before the others."""
+        return [*FIRST, *(name for name in super().list_commands(ctx) if name not in FIRST)]
+
 
 app = typer.Typer(
     name="fourparty",
+    cls=NewcomersFirst,
     help="A four-party payment network to run, load and break.\n\nStart with: fourparty run street_market",
     no_args_is_help=True,
     add_completion=False,
@@ -66,7 +81,9 @@ class ServiceName(StrEnum):
     DEVICE = "device"
 
 
-@app.command(epilog="Example: fourparty up --dir runs/network --base-port 7000")
+@app.command(
+    short_help="Start a network and keep it up.", epilog="Example: fourparty up --dir runs/network --base-port 7000"
+)
 def up(
     directory: Folder = DEFAULT_FOLDER,
     base_port: Annotated[int, typer.Option(min=1024, max=65500, help="First of the ports it listens on.")] = (
@@ -151,7 +168,7 @@ def _serve(service: ServiceName, config: Path) -> int:
     return serve_device(config)
 
 
-@app.command(epilog="Example: fourparty pay --amount 12.50")
+@app.command(short_help="Make one payment, show its messages.", epilog="Example: fourparty pay --amount 12.50")
 def pay(
     amount: Annotated[str, typer.Option(metavar="YUAN", help="Amount, such as 12.50.", show_default=False)],
     directory: Folder = DEFAULT_FOLDER,
@@ -180,7 +197,10 @@ def _parse_amount(text: str) -> Money:
     return money
 
 
-@app.command(epilog="Example: fourparty tap --reader 'Virtual PCD 00 00' --amount 8.88")
+@app.command(
+    short_help="Take a payment from a card on a reader.",
+    epilog="Example: fourparty tap --reader 'Virtual PCD 00 00' --amount 8.88",
+)
 def tap(
     amount: Annotated[str, typer.Option(metavar="YUAN", help="Amount, such as 8.88.", show_default=False)],
     reader: Annotated[
@@ -230,7 +250,7 @@ def tap(
     raise typer.Exit(code)
 
 
-@app.command(epilog="Example: fourparty device --dir runs/network")
+@app.command(short_help="Show the phone that tap uses.", epilog="Example: fourparty device --dir runs/network")
 def device(
     directory: Folder = DEFAULT_FOLDER,
     kill: Annotated[
@@ -253,7 +273,10 @@ def device(
     show_device(directory, as_json=as_json)
 
 
-@app.command(epilog="Example: fourparty phone --device till-1 --reader remote:127.0.0.1:35970")
+@app.command(
+    short_help="Keep a merchant's phone on, for an App.",
+    epilog="Example: fourparty phone --device till-1 --reader remote:127.0.0.1:35970",
+)
 def phone(
     directory: Folder = DEFAULT_FOLDER,
     device: Annotated[
@@ -277,7 +300,11 @@ def phone(
     raise typer.Exit(stay_on(directory, device, reader, camera))
 
 
-@payer_app.command("tap", epilog="Example: fourparty payer tap --card 30 --listen 35971")
+@payer_app.command(
+    "tap",
+    short_help="Hold a payer's phone to remote readers.",
+    epilog="Example: fourparty payer tap --card 30 --listen 35971",
+)
 def payer_tap(
     directory: Folder = DEFAULT_FOLDER,
     card: CardNumber = 0,
@@ -303,7 +330,11 @@ def payer_show(
     raise typer.Exit(show_code(directory, card, camera, digits=digits))
 
 
-@payer_app.command("scan", epilog="Example: fourparty payer scan --card 30 --screen http://127.0.0.1:40000/TOKEN/")
+@payer_app.command(
+    "scan",
+    short_help="Read the code on a merchant's screen, and pay.",
+    epilog="Example: fourparty payer scan --card 30 --screen http://127.0.0.1:40000/TOKEN/",
+)
 def payer_scan(
     screen: Annotated[str, typer.Option(metavar="URL", help="The merchant's phone's screen.", show_default=False)],
     directory: Folder = DEFAULT_FOLDER,
@@ -317,7 +348,9 @@ def payer_scan(
     raise typer.Exit(pay_screen(directory, card, screen, fen))
 
 
-@card_app.command("serve", epilog="Example: fourparty card serve --card 5 --port 35963")
+@card_app.command(
+    "serve", short_help="Hold a demo card to a reader.", epilog="Example: fourparty card serve --card 5 --port 35963"
+)
 def card_serve(
     directory: Folder = DEFAULT_FOLDER,
     card: Annotated[int, typer.Option(min=0, metavar="N", help="Place of the card in DIR's wallet.")] = 0,
@@ -351,7 +384,9 @@ def card_serve(
     raise typer.Exit(code)
 
 
-@reader_app.command("list", epilog="Example: fourparty reader list --json")
+@reader_app.command(
+    "list", short_help="Tell the PC/SC readers of this machine.", epilog="Example: fourparty reader list --json"
+)
 def reader_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Tell the PC/SC readers of this machine and whether a card is in their field."""
     from scenarios.phones.tapping import show_readers
@@ -361,7 +396,7 @@ def reader_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
 @app.command(epilog="Example: echo 303830308220... | fourparty decode -")
 def decode(
-    message: Annotated[str, typer.Argument(metavar="[HEX|-]", help="The message in hex, or - for stdin.")] = "-",
+    message: Annotated[str, typer.Argument(metavar="HEX", help="The message in hex, or - for stdin.")] = "-",
     unmask: Annotated[bool, typer.Option(help="Show PAN, track, PIN block and keys.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -375,7 +410,7 @@ def decode(
 @app.command(epilog="Example: fourparty run street_market --virtual --seed 7 --duration 600")
 def run(
     context: typer.Context,
-    scenario: Annotated[str, typer.Argument(help="Name of a scenario, or a Python file with one.")],
+    scenario: Annotated[str, typer.Argument(help=f"{', '.join(SCENARIOS)}; or a Python file with one.")],
     live: Annotated[bool, typer.Option("--live/--virtual", help="Real processes and time, or simulated ones.")] = True,
     seed: Annotated[int, typer.Option(help="Of everything random in the scenario, and in a virtual world.")] = 1,
     duration: Annotated[str, typer.Option(metavar="T", help="Length of the run: 30, 30s, 5m, 2h.")] = "30s",
@@ -447,8 +482,12 @@ def main() -> NoReturn:
         told = getattr(error, "format_message", None)
         if told is not None:
             context = getattr(error, "ctx", None)
-            hint = f" (see {context.command_path} --help)" if context is not None else ""
-            _fail(" ".join(told().split()) + hint, 2)
+            if context is None:
+                _fail(" ".join(told().split()), 2)
+            if told() == context.get_help():  # a group alone was typed: its help is the answer, not an error's reason
+                print(told(), file=sys.stderr)  # noqa: T201 - the command line speaks to people
+                sys.exit(2)
+            _fail(" ".join(told().split()).rstrip(".") + f" (see {context.command_path} --help)", 2)
         from scenarios.demo_network.processes import NetworkError
 
         if isinstance(error, NetworkError):

@@ -24,9 +24,11 @@ from scenarios.load.table import show_faults_and_legs
 from scenarios.measurement import Measurement
 from scenarios.result import Result
 from scenarios.stage import Scenario, ScenarioFailed, cast_of
+from scenarios.stories import SCENARIOS
 from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration
 from scenarios.worlds import live_world, virtual_world
+from scenarios.writable import make_folder
 
 NOTHING_APPROVED: Final = 1
 BOOKS_DISAGREE: Final = 4
@@ -34,11 +36,6 @@ SCENARIO_FAILED: Final = 5
 INVALID: Final = 98
 THRESHOLD_MISSED: Final = 99
 DEFAULT_REPORTS: Final = Path("runs")
-SCENARIOS: Final = (
-    *("street_market", "corner_shop"),
-    *("steady", "festival", "payday", "issuer_outage", "switch_failover", "slow_issuer", "reversal_storm"),
-)
-"""Those that come with the project; the second line's take a load."""
 
 
 def find_scenario(name: str) -> Scenario:
@@ -115,7 +112,14 @@ def run_scenario(
 
 
 def run_to_exit_code(play: Callable[[], Result], report_to: Path | None, *, as_json: bool) -> int:
-    """Play, show and report; `SCENARIO_FAILED` where the scenario says so, else see `exit_code`."""
+    """Play, show and report; `SCENARIO_FAILED` where the scenario says so, else see `exit_code`.
+
+    Raises
+    ------
+    ConfigurationError
+        The report cannot be written: said before anything is played.
+    """
+    make_folder(report_to or DEFAULT_REPORTS, "cannot write the report to")
     try:
         result = play()
     except ScenarioFailed as failed:

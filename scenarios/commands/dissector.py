@@ -12,7 +12,10 @@ from network.service import ConfigurationError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: fourparty dissector --output ~/.local/lib/wireshark/plugins/fourparty.lua")(dissector)
+    app.command(
+        short_help="Write the dissector for Wireshark and tshark.",
+        epilog="Example: fourparty dissector --output ~/.local/lib/wireshark/plugins/fourparty.lua",
+    )(dissector)
 
 
 def dissector(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scenarios.host.place import Place
 
 host_app = typer.Typer(
-    help="Test hosts: answer by rules, or pay by a script, in the place of one party.",
+    help="Test hosts in one party's place: they answer by rules, or pay.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -77,7 +77,10 @@ def issuer(
     raise typer.Exit(serve_issuer(place, rules, listening, Address.parse(dial) if dial is not None else None))
 
 
-@host_app.command(epilog="Example: fourparty host switch --rules rules.toml --network runs/network")
+@host_app.command(
+    short_help="Take the switch's place and answer by rules.",
+    epilog="Example: fourparty host switch --rules rules.toml --network runs/network",
+)
 def switch(
     rules: RulesFile,
     network: Network = None,
@@ -109,7 +112,10 @@ def switch(
     raise typer.Exit(serve_switch(place, rules, address))
 
 
-@host_app.command(epilog="Example: fourparty host acquirer --script payments.toml --network runs/network")
+@host_app.command(
+    short_help="Take an acquirer's place and pay by a script.",
+    epilog="Example: fourparty host acquirer --script payments.toml --network runs/network",
+)
 def acquirer(
     script: Annotated[Path, typer.Option("--script", metavar="FILE", help="TOML file with the payments.")],
     network: Network = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from network.service import ConfigurationError
+from scenarios.stories import UNDER_LOAD
 
 if TYPE_CHECKING:
     from scenarios.result import Result
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Example: fourparty gather runs/one runs/two --report runs/both")(gather)
-    app.command(epilog='Example: fourparty load festival --rate 300 --for 60s --slo "p99<200ms, approved>99%"')(load)
+    app.command(
+        short_help="Put the parts of one load together.",
+        epilog="Example: fourparty gather runs/one runs/two --report runs/both",
+    )(gather)
+    app.command(
+        short_help="Make payments at a rate; report.",
+        epilog='Example: fourparty load festival --rate 300 --for 60s --slo "p99<200ms, approved>99%"',
+    )(load)
 
 
 def load(
-    scenario: Annotated[str, typer.Argument(help="Name of a scenario for load, or a Python file with one.")],
+    scenario: Annotated[str, typer.Argument(help=f"{', '.join(UNDER_LOAD)}; or a Python file with one.")],
     rate: Annotated[
         float | None, typer.Option(metavar="R", help="Payments a second; on average where the scenario has a shape.")
     ] = None,
@@ -94,6 +101,7 @@ def load(
     from scenarios.load.demand import Demand
     from scenarios.running import DEFAULT_REPORTS, run_to_exit_code
     from scenarios.spans import seconds_of
+    from scenarios.writable import make_folder_of
 
     shaped = [ramp, step, spike, day, replay]
     _one_network(directory, at, part, start_at, pcap, virtual=virtual)
@@ -141,6 +149,8 @@ def load(
     )
 
     def play() -> Result:
+        if record is not None:
+            make_folder_of(record, "--record")
         if scheduler is not None:
             from scenarios.load import cluster
 

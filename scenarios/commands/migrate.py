@@ -20,7 +20,10 @@ class Migrated(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(epilog="Example: fourparty migrate issuer --config runs/network/issuer.toml")(migrate)
+    app.command(
+        short_help="Bring a service's database to this version.",
+        epilog="Example: fourparty migrate issuer --config runs/network/issuer.toml",
+    )(migrate)
 
 
 def migrate(

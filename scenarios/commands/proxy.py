@@ -26,8 +26,9 @@ PemFile = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file, to
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
+        short_help="Stand on a link and do faults to it.",
         epilog="Example: fourparty proxy --listen 127.0.0.1:7101 --upstream 127.0.0.1:7001 --dialect member "
-        "--toxic hold,mti=0210,delay=40000,count=1"
+        "--toxic hold,mti=0210,delay=40000,count=1",
     )(proxy)
 
 

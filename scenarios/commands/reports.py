@@ -102,7 +102,10 @@ def show(
     console.show(result, Console(highlight=False))
 
 
-@report_app.command(epilog="Example: fourparty report export runs/festival-live --format junit --to junit.xml")
+@report_app.command(
+    short_help="Make Markdown, JUnit, CSV, HTML of a result.",
+    epilog="Example: fourparty report export runs/festival-live --format junit --to junit.xml",
+)
 def export(
     run: Run,
     to_format: Annotated[ExportFormat, typer.Option("--format", help="What to make of it.", show_default=False)],
@@ -115,7 +118,11 @@ def export(
     _put(_made(_result(run), run, to_format.value), to)
 
 
-@report_app.command(cls=Against, epilog="Example: fourparty report compare runs/before* --against runs/after*")
+@report_app.command(
+    cls=Against,
+    short_help="Compare runs, and tell differences from noise.",
+    epilog="Example: fourparty report compare runs/before* --against runs/after*",
+)
 def compare(
     runs: Annotated[
         list[Path],
@@ -192,9 +199,7 @@ def _matching(pattern: str) -> list[Path]:
 
 @report_app.command("list", epilog="Example: fourparty report list runs --json")
 def list_results(
-    root: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to look, folders below included.")
-    ] = DEFAULT_ROOT,
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Where to look, folders below included.")] = DEFAULT_ROOT,
     as_json: AsJson = False,
 ) -> None:
     """List the results below a folder, oldest first. Exit code 1 where a file is none that can be read."""

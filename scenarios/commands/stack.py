@@ -20,9 +20,17 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Jobs that prepare the network of compose.yaml.", no_args_is_help=True, rich_markup_mode=None
     )
-    group.command(epilog="Example: fourparty stack keys --dir /stack")(keys)
-    group.command(epilog="Example: fourparty stack databases --server postgres:5432")(databases)
-    group.command(epilog="Example: fourparty stack seed --server postgres:5432")(seed)
+    group.command(short_help="Make the secrets that are missing.", epilog="Example: fourparty stack keys --dir /stack")(
+        keys
+    )
+    group.command(
+        short_help="Make the databases and users that are missing.",
+        epilog="Example: fourparty stack databases --server postgres:5432",
+    )(databases)
+    group.command(
+        short_help="Fill the databases with demo data, once.",
+        epilog="Example: fourparty stack seed --server postgres:5432",
+    )(seed)
     app.add_typer(group, name="stack")
 
 

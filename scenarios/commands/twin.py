@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from network.service import ConfigurationError
+from scenarios.stories import UNDER_LOAD
 
 DEFAULT_CALIBRATION = Path("runs/calibration.json")
 
@@ -21,10 +22,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog="Example: fourparty calibrate --out runs/calibration.json")(calibrate)
-    app.command(epilog="Example: fourparty twin --rates auto")(twin)
-    app.command(epilog="Example: fourparty plan --peak 92000 --members 50 --target 'p99<200ms'")(plan)
-    app.command(epilog="Example: fourparty sweep steady --rates 100,200,400 --seeds 1-5 --phones 60,240")(sweep)
+    app.command(
+        short_help="Measure what turns take on this machine.",
+        epilog="Example: fourparty calibrate --out runs/calibration.json",
+    )(calibrate)
+    app.command(
+        short_help="Run one load live and in virtual time, and compare.", epilog="Example: fourparty twin --rates auto"
+    )(twin)
+    app.command(
+        short_help="Say how many processes a network takes at its peak.",
+        epilog="Example: fourparty plan --peak 92000 --members 50 --target 'p99<200ms'",
+    )(plan)
+    app.command(
+        short_help="Run a scenario at many rates, sizes and seeds.",
+        epilog="Example: fourparty sweep steady --rates 100,200,400 --seeds 1-5 --phones 60,240",
+    )(sweep)
 
 
 def rates_of(option: str, text: str) -> list[float]:
@@ -60,7 +72,7 @@ def calibrate(
 
 
 def twin(
-    scenario: Annotated[str, typer.Argument(help="Name of a scenario for load, or a Python file with one.")] = "steady",
+    scenario: Annotated[str, typer.Argument(help=f"{', '.join(UNDER_LOAD)}; or a Python file with one.")] = "steady",
     rates: Annotated[
         str, typer.Option(metavar="A,B,...", help="Payments a second; auto: 20, 50 and 80 % of what it takes at most.")
     ] = "auto",
@@ -141,7 +153,7 @@ def plan(
 
 
 def sweep(
-    scenario: Annotated[str, typer.Argument(help="Name of a scenario for load, or a Python file with one.")],
+    scenario: Annotated[str, typer.Argument(help=f"{', '.join(UNDER_LOAD)}; or a Python file with one.")],
     rates: Annotated[str, typer.Option(metavar="A,B,...", help="Payments a second.", show_default=False)],
     seeds: Annotated[str, typer.Option(metavar="A-B,...", help="Seeds, each a run of its own.")] = "1-5",
     phones: Annotated[str, typer.Option(metavar="A,B,...", help="How many terminals.")] = "240",

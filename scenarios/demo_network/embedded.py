@@ -248,8 +248,15 @@ def _checked(elsewhere: Mapping[str, str]) -> Mapping[str, str]:
     for link, where in elsewhere.items():
         if link not in LINKS:
             raise ConfigurationError(f"--at: there is no link {link!r}; there are {', '.join(LINKS)}")
-        Address.parse(where)
+        try:
+            Address.parse(where)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--at: {link}: {error}") from error
     return elsewhere
+
+
+_LINK_OWNERS: Final = {"terminal_link": "acquirer", "monitoring_link": "acquirer", "member_link": "switch"}
+"""Who listens on a link that is no issuer's."""
 
 
 def _missing(folder: Path, chosen: Sequence[str]) -> str:
@@ -295,13 +302,15 @@ def _stay_up(
     processes.start()
     try:
         console.print("the network is up:" if not missing else f"up without {missing}:")
-        links = [f"{one.party}_link" for one in issuers_among(processes.services)]
-        for name in ("terminal_link", "monitoring_link", "member_link", *links):
+        links = [link for link, owner in _LINK_OWNERS.items() if owner in processes.services]
+        links += [f"{one.party}_link" for one in issuers_among(processes.services)]
+        for name in links:
             console.print(f"  {name.replace('_', ' '):<16} {address(base_port, name)}")
         for name in processes.services:
             console.print(f"  {name + ' api':<16} {'https' if tls else 'http'}://{address(base_port, name)}/docs")
         console.print(f"what an outside client needs is in {folder / 'network.json'}")
-        console.print(f"pay with: fourparty pay --amount 12.50 --dir {folder}   stop with Ctrl-C", soft_wrap=True)
+        pay = f"pay with: fourparty pay --amount 12.50 --dir {folder}   " if "device" in processes.services else ""
+        console.print(f"{pay}stop with Ctrl-C")
         while not stop.wait(0.5):
             processes.check()
     finally:

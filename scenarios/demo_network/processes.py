@@ -196,7 +196,10 @@ class RunningNetwork:
         try:
             response = request()
         except httpx.HTTPError as error:
-            raise NetworkError(f"the {party} does not answer ({type(error).__name__}); is the network up?") from error
+            where = self.url(party, "")
+            raise NetworkError(
+                f"the {party} does not answer at {where} ({type(error).__name__}); is the network up?"
+            ) from error
         if response.status_code >= 400:
             try:
                 detail = response.json()["detail"]

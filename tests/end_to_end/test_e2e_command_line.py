@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 from running_network import PROJECT, Network, command, environment, free_base_port
+from typer.main import get_command
 
 from scenarios import cli
+from scenarios.stories import SCENARIOS, UNDER_LOAD
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "messages.json").read_text())
 MESSAGES = {one["id"]: one for one in VECTORS if one["dialect"] != "cupshdr"}
@@ -103,11 +105,35 @@ def test_every_commands_help_shows_an_example(fourparty: CommandLine, name: str,
     assert shown.err == ""
 
 
-def test_nothing_typed_shows_the_help(fourparty: CommandLine) -> None:
-    shown = fourparty.here()
-    assert shown.code in (0, 2)
-    assert "Usage:" in shown.out + shown.err
-    assert "pay" in shown.out + shown.err
+@pytest.mark.parametrize("group", [[], ["report"], ["host"], ["stack"]], ids=" ".join)
+def test_a_group_alone_shows_its_help_as_help_does(fourparty: CommandLine, group: list[str]) -> None:
+    shown = fourparty.here(*group)
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err == fourparty.here(*group, "--help").out
+
+
+def test_the_help_tells_every_command_in_whole_words(fourparty: CommandLine) -> None:
+    def summaries(group: Any, words: list[str]) -> None:
+        shown = fourparty.here(*words, "--help").out.partition("Commands:")[2]
+        assert "..." not in shown, f"fourparty {' '.join(words)}: a summary is cut off"
+        for name, below in group.commands.items():
+            assert re.search(rf"^  {name} +\S", shown, re.MULTILINE)
+            if hasattr(below, "commands"):
+                summaries(below, [*words, name])
+
+    summaries(get_command(cli.app), [])
+
+
+def test_a_newcomer_reads_first_what_is_typed_first(fourparty: CommandLine) -> None:
+    named = re.findall(r"^  (\w+) ", fourparty.here("--help").out.partition("Commands:")[2], re.MULTILINE)
+    assert tuple(named[: len(cli.FIRST)]) == cli.FIRST
+    assert len(named) == len(set(named)) > len(cli.FIRST)
+
+
+@pytest.mark.parametrize(("name", "scenarios"), [("run", SCENARIOS), ("load", UNDER_LOAD), ("sweep", UNDER_LOAD)])
+def test_help_names_the_scenarios(fourparty: CommandLine, name: str, scenarios: tuple[str, ...]) -> None:
+    shown = " ".join(fourparty.here(name, "--help").out.split())
+    assert f"{', '.join(scenarios)}; or a Python file" in shown
 
 
 # mistakes
@@ -142,6 +168,10 @@ MISTAKES: dict[str, list[str]] = {
     "port beyond all": ["up", "--base-port", "70000"],
     "not hex": ["decode", "zz"],
     "half a byte": ["decode", "123"],
+    "link that is none": ["up", "--dir", "/nonexistent", "--at", "no_link=127.0.0.1:7101"],
+    "report that cannot be written": ["run", "street_market", "--virtual", "--report", "/dev/null"],
+    "report below a file": ["load", "steady", "--virtual", "--report", "/dev/null/report"],
+    "record that is a folder": ["load", "steady", "--virtual", "--record", "/"],
 }
 
 
@@ -418,3 +448,26 @@ def test_colours_on_a_screen_only_and_none_with_no_color(network: Network) -> No
     assert not COLOUR.search(plain)
     for text in (coloured, plain):
         assert "approved" in text
+
+
+@pytest.mark.live
+def test_a_network_without_its_phones_tells_only_of_what_is_there(tmp_path: Path) -> None:
+    base_port = free_base_port()
+    with subprocess.Popen(
+        command("up", "--dir", tmp_path, "--base-port", base_port, "--only", "switch"),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stderr is not None
+        try:
+            said = running.stderr.readline()
+            while "stop with" not in said:
+                line = running.stderr.readline()
+                assert line, said
+                said += line
+        finally:
+            running.terminate()
+        assert running.wait(30) == 0
+    assert f"member link      127.0.0.1:{base_port + 1}" in said
+    assert not [absent for absent in ("terminal link", "issuer link", "acquirer api", "pay with") if absent in said]

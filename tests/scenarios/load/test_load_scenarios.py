@@ -16,13 +16,11 @@ from scenarios.load.shapes import constant
 from scenarios.load.validity import Generator, load_of
 from scenarios.measurement import Measurement
 from scenarios.result import Load, Result
-from scenarios.running import SCENARIOS
 from scenarios.stage import Cast, Process, ScenarioFailed, Stage, cast
+from scenarios.stories import UNDER_LOAD
 from scenarios.worlds.virtual_world import play, virtual_world
 
 pytestmark = pytest.mark.slow
-
-LOADED = [name for name in SCENARIOS if name not in ("street_market", "corner_shop")]
 
 
 def played(name: str, rate: float = 20.0, duration: float = 20.0, **more: object) -> Result:
@@ -98,7 +96,7 @@ CHECKS: dict[str, Callable[[Result], None]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOADED)
+@pytest.mark.parametrize("name", UNDER_LOAD)
 def test_scenarios(name: str) -> None:
     result = played(name)
     assert result.books.agree, result.books.problems
