@@ -242,8 +242,9 @@ def test_every_container_is_lost_in_turn_and_the_money_stays_right(stack: Stack)
         ):
             lose(stack, service)
             stack.wait_until_ready()
-        assert market.poll() is None, "the market was over before the last container was lost"
+        over = market.poll() is not None
         said, _ = market.communicate(timeout=150)
+        assert not over, f"the market was over before the last container was lost: {said}"
     except BaseException:
         market.kill()
         market.communicate()
