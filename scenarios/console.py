@@ -287,7 +287,7 @@ def _books(books: Sequence[Book], console: Console) -> Table:
     table = aligned(console, ["book", "position", ">yuan", ">difference", ""], [])
     for book in books:
         lines = [(entry.label, yuan(entry.amount), entry.difference) for entry in book.entries]
-        if book.imbalance:
+        if book.imbalance or (book.imbalance is not None and not lines):
             lines.append(("debits less credits", yuan(book.imbalance), book.imbalance))
         for index, (label, amount, difference) in enumerate(lines or [("-", "-", 0)]):
             table.add_row(

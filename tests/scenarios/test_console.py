@@ -110,6 +110,15 @@ def test_books_that_disagree_are_red_on_a_terminal() -> None:
     assert re.search(r"\x1b\[31m  - receipt 000417", text)
 
 
+def test_a_book_whose_position_is_told_for_several_together_shows_its_balance() -> None:
+    """As of two issuers: what they owe is one position of both."""
+    positions = {"switch: due from issuers": 500, "issuers: owed to the network": 500}
+    books = Books(True, positions, {"switch": 0, "issuer": 0, "issuer_b": 0}, {}, [])
+    text = words(shown(replace(market_day(), books=books), Terminal()))
+    assert "issuer b debits less credits 0.00" in text
+    assert " - - " not in text
+
+
 def test_no_color_leaves_colour_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = shown(broken_day(), Terminal())
