@@ -122,14 +122,22 @@ class Stack:
     # its life
 
     def start(self) -> None:
+        before = self._image()
         built = self.compose("build", "keys", seconds=BUILD_SECONDS)
         assert built.returncode == 0, (built.stdout + built.stderr)[-2000:]
+        if before and before != self._image():
+            # what a run before was made of has lost its name; where somebody still uses it, it stays
+            self._ran(["docker", "image", "rm", before], 60)
         up = self.compose("up", "-d", seconds=START_SECONDS)
         assert up.returncode == 0, (up.stdout + up.stderr)[-2000:]
         authority = self.seen_by("keys", "/stack/demo/ca.crt").decode()
         self.trust = ssl.create_default_context(cadata=authority)
         self.wait_until_ready()
         self.description = json.loads(self.seen_by("seed", "/stack/demo/network.json"))
+
+    def _image(self) -> str:
+        """The id of the image that the name stands for, or nothing."""
+        return self.docker("image", "ls", "--quiet", "--no-trunc", IMAGE)
 
     def seen_by(self, service: str, path: str) -> bytes:
         """A file of a container's, also of one that has ended."""
