@@ -2,7 +2,7 @@
 
 Exit codes: 0 good; 1 a payment was not approved or a run did not work out; 2 bad arguments, configuration or files;
 3 a service's store failed; 4 the books do not agree; 5 a scenario found what must not be; 98 a load run is not valid;
-99 an objective was missed.
+99 an objective was missed; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from network.service import PCAP_VARIABLE, ConfigurationError
 from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack, twin
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 from scenarios.stories import SCENARIOS
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 FIRST = ("run", "load", "report", "up", "pay")
 """What a newcomer types, in this order; the other commands follow."""
@@ -470,8 +473,10 @@ def main() -> NoReturn:
     """Run the command line; every expected error is one line on stderr."""
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            _fail("stopped", INTERRUPTED)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("stopped", 130)
+        _fail("stopped", INTERRUPTED)
     except ConfigurationError as error:
         _fail(str(error), 2)
     except BrokenPipeError:

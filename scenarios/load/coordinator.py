@@ -166,6 +166,8 @@ class _Generators:
                 stdout=subprocess.PIPE,
                 text=True,
                 env=process_environment(),
+                # Ctrl-C is for who coordinates: a generator ends when nobody is left to tell it anything
+                start_new_session=True,
             )
             self._processes.append(process)
             threading.Thread(target=self._read, args=(number, process), daemon=True).start()

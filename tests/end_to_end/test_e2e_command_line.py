@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -471,3 +472,25 @@ def test_a_network_without_its_phones_tells_only_of_what_is_there(tmp_path: Path
         assert running.wait(30) == 0
     assert f"member link      127.0.0.1:{base_port + 1}" in said
     assert not [absent for absent in ("terminal link", "issuer link", "acquirer api", "pay with") if absent in said]
+
+
+@pytest.mark.live
+def test_an_interrupt_stops_a_load_and_all_its_processes_in_one_line(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command("load", "steady", "--rate", "5", "--for", "60s", "--report", tmp_path),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stderr is not None
+        said = running.stderr.readline()
+        while "sign on" not in said:
+            line = running.stderr.readline()
+            assert line, said
+            said += line
+        os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to everybody in the foreground
+        said += running.stderr.read()  # its end means that no process is left that could write
+        assert running.wait(30) == cli.INTERRUPTED
+    assert said.splitlines()[-1] == "fourparty: stopped"
+    assert "Traceback" not in said
