@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from network.ledger import Money
-from network.service import PCAP_VARIABLE, ConfigurationError
+from network.service import PCAP_VARIABLE, ConfigurationError, configure_logging
 from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack, twin
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 
@@ -433,6 +433,8 @@ twin.register(app)
 
 def main() -> NoReturn:
     """Run the command line; every expected error is one line on stderr."""
+    # what phones in this process note must not come among the JSON that a command prints
+    configure_logging("warning")
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
