@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_network import PROJECT, Network, command, environment, free_base_port
+from running_network import PROJECT, Network, command, environment
 
 from scenarios import cli
+from scenarios.demo_network.processes import free_base_port
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "messages.json").read_text())
 MESSAGES = {one["id"]: one for one in VECTORS if one["dialect"] != "cupshdr"}
