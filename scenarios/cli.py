@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from network.ledger import Money
-from network.service import PCAP_VARIABLE, ConfigurationError
+from network.service import PCAP_VARIABLE, ConfigurationError, configure_logging
 from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack, twin
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
 from scenarios.stories import SCENARIOS
@@ -471,6 +471,8 @@ twin.register(app)
 
 def main() -> NoReturn:
     """Run the command line; every expected error is one line on stderr."""
+    # what phones in this process note must not come among the JSON that a command prints
+    configure_logging("warning")
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -9,6 +10,9 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from postgres import NoPostgres, PostgresServer
+
+# thousands of tests are in memory and stay there: at its default pace the collector takes a quarter of the suite's time
+gc.set_threshold(100_000, 50, 50)
 
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
@@ -49,3 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "end_to_end" in item.path.parts and item.get_closest_marker("live") is None:
             item.add_marker("slow")
     items.sort(key=lambda item: [item.get_closest_marker(marker) is not None for marker in ("live", "slow")])
+
+
+def pytest_collection_finish() -> None:
+    """What has been collected is not garbage until the end."""
+    gc.collect()
+    gc.freeze()

@@ -83,8 +83,9 @@ def commands_in(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_the_documents_are_commands(path: Path) -> None:
+    every: Any = get_command(cli.app)
     for words in commands_in(path):
-        command: Any = get_command(cli.app)
+        command = every
         said, names = " ".join(words), iter(words)
         while hasattr(command, "commands") and (name := next(names, None)) is not None:
             assert name in command.commands, f"fourparty {said}: there is no {name}"

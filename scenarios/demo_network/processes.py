@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import SystemRandom
@@ -31,6 +32,11 @@ SERVICES: Final = ("issuer", "switch", "acquirer", "device")
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
+
+MOST_RESERVED: Final = 64
+"""Base ports that one process keeps others from being given."""
+
+_reserved: deque[socket.socket] = deque()
 
 PORTS: Final = {
     "terminal_link": 0,
@@ -62,12 +68,26 @@ def address(base_port: int, name: str) -> Address:
 
 
 def free_base_port() -> int:
-    """A base port whose ports are all free now; two who ask at the same moment hardly get the same."""
+    """A base port whose ports are all free now, and which no other process here is given while this one lasts.
+
+    A datagram socket on the same number says that it is taken, since whoever asked may not listen on it for seconds;
+    this process keeps the last `MOST_RESERVED` of them.
+    """
     bases: list[int] = [*range(21_000, 32_000, 50)]  # below what Linux gives to outgoing connections
     SystemRandom().shuffle(bases)
     for base in bases:
+        reservation = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", base))
+        except OSError:
+            reservation.close()
+            continue
         if all(_is_free(base + offset) for offset in PORTS.values()):
+            _reserved.append(reservation)
+            if len(_reserved) > MOST_RESERVED:
+                _reserved.popleft().close()
             return base
+        reservation.close()
     raise NetworkError("no free ports on this machine")
 
 

@@ -38,6 +38,8 @@ AFTERWARDS_SECONDS: Final = 200.0
 """How long after the planned end generators may take for the last payments, timeouts and reversals."""
 
 SETTLING_SECONDS: Final = 60.0
+MOST_QUOTED: Final = 80
+"""Characters of a line that cannot be read."""
 
 Told = Callable[["Standing"], None]
 
@@ -236,7 +238,11 @@ class _Generators:
         if process.stdout is not None:
             ended = False
             for line in process.stdout:
-                content = json.loads(line)
+                try:
+                    content = json.loads(line)
+                except ValueError:
+                    reason = f"generator {number + 1} said what is no line of JSON: {line[:MOST_QUOTED]!r}"
+                    content = {"failed": reason, "kind": "NetworkError"}
                 ended = "done" in content or "failed" in content
                 self._said.put((number, content))
             if not ended:

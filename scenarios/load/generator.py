@@ -8,6 +8,7 @@ does. ``python -m scenarios.load.generator`` is started by `scenarios.load.coord
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import httpx
 
@@ -26,7 +27,7 @@ from network.durations import Durations
 from network.live import LiveRuntime, real_now, run_loop
 from network.message_trace import messages_of
 from network.party import SECOND
-from network.service import ConfigurationError
+from network.service import ConfigurationError, configure_logging
 from network.store import Store, sqlite_url
 from network.turn_profile import samples_to_json
 from scenarios.demo_network import demo
@@ -53,17 +54,24 @@ FOLLOW_SECONDS: Final = 1.0
 
 
 class Channel:
-    """What the generator says and hears: lines on standard output and input."""
+    """What the generator says and hears: lines on standard output and input.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    out : text stream
+        Nobody else writes to it.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
         self._loop = asyncio.get_running_loop()
         self._heard: asyncio.Queue[str] = asyncio.Queue()
         threading.Thread(target=self._listen, name="channel", daemon=True).start()
 
     def say(self, **content: Any) -> None:
         """Write a line of JSON."""
-        sys.stdout.write(json.dumps(content) + "\n")
-        sys.stdout.flush()
+        self._out.write(json.dumps(content) + "\n")
+        self._out.flush()
 
     async def hear(self) -> str:
         """Read a line."""
@@ -79,17 +87,21 @@ class Channel:
 def main() -> int:
     """Run as a process of its own; the exit code is 0 where a result was written."""
     allow_many_connections()
-    try:
-        run_loop(_serve())
-    except (ConfigurationError, NetworkError, ScenarioFailed) as error:
-        sys.stdout.write(json.dumps({"failed": str(error), "kind": type(error).__name__}) + "\n")
-        sys.stdout.flush()
-        return 1
+    out = sys.stdout
+    # what the phones note and what a scenario prints are for people, not for the coordinator
+    with contextlib.redirect_stdout(sys.stderr):
+        configure_logging("warning")
+        try:
+            run_loop(_serve(out))
+        except (ConfigurationError, NetworkError, ScenarioFailed) as error:
+            out.write(json.dumps({"failed": str(error), "kind": type(error).__name__}) + "\n")
+            out.flush()
+            return 1
     return 0
 
 
-async def _serve() -> None:
-    channel = Channel()
+async def _serve(out: TextIO) -> None:
+    channel = Channel(out)
     assignment = Assignment.read(await channel.hear())
     with tempfile.TemporaryDirectory(prefix="fourparty-generator-") as own:
         store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])

@@ -114,6 +114,7 @@ def breakable_network(
     *,
     phones: int,
     cards: int,
+    timeouts: demo.Timeouts | None = None,
     products: Sequence[str] = (),
     issuers: int = 1,
     captures: Path | None = None,
@@ -128,6 +129,7 @@ def breakable_network(
         with own_network(
             phones=phones,
             cards=cards,
+            timeouts=timeouts,
             products=products,
             issuers=issuers,
             captures=captures,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,25 +16,13 @@ from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal
 from outside_rest import Rest
 
+from scenarios.demo_network.processes import free_base_port
+
 PROJECT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 40.0
 STOP_SECONDS: Final = 5.0
 SETTLE_SECONDS: Final = 8.0
 PARTIES: Final = ("issuer", "switch", "acquirer")
-
-
-def free_base_port() -> int:
-    """A base port with the next twenty ports free as well."""
-    for base in random.SystemRandom().sample(range(20_000, 32_000, 20), 200):
-        try:
-            for port in range(base, base + 20):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return base
-    raise RuntimeError("no free ports")
 
 
 def command(*arguments: object) -> list[str]:

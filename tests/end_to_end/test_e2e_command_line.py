@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_network import PROJECT, Network, command, environment, free_base_port
+from running_network import PROJECT, Network, command, environment
 from typer.main import get_command
 
 from scenarios import cli
+from scenarios.demo_network.processes import free_base_port
 from scenarios.stories import SCENARIOS, UNDER_LOAD
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "messages.json").read_text())

@@ -13,6 +13,7 @@ import pytest
 from running_network import PROJECT, command, environment
 
 from network.durations import Durations
+from scenarios.demo_network import demo
 from scenarios.demo_network.processes import RunningNetwork
 from scenarios.load import coordinator
 from scenarios.load.arrivals import Arrivals
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.live
 
 TERMINALS, CARDS = 120, 150
 RATE, SECONDS, FROZEN = 50.0, 6.0, 2.0
+TIMEOUTS = demo.Timeouts(issuer=4.0, switch=5.0, acquirer=6.0, advice_retry=1.0, reversal_retry=1.0)
+"""Longer than anything stands still here, and not so long that a test waits for them for half a minute."""
 
 STANDSTILL = '''
 """A standstill."""
@@ -74,6 +77,25 @@ def sluggish(stage: Stage) -> Process:
     yield from serve(stage, buy)
 '''
 
+TALKATIVE = '''
+"""A scenario that talks."""
+
+from scenarios.load.demand import Purchase, serve
+from scenarios.load.shapes import constant
+from scenarios.stage import Cast, Process, Stage, cast
+
+
+@cast(Cast(sound_cards=True, usual=lambda length: constant(20, length)))
+def talkative(stage: Stage) -> Process:
+    """Says a word with every payment."""
+
+    def buy(card):
+        print("next, please")
+        return Purchase(1_000)
+
+    yield from serve(stage, buy)
+'''
+
 
 class Own(NamedTuple):
     """A network of the tests' own, what breaks it, and where to write scenarios."""
@@ -86,13 +108,19 @@ class Own(NamedTuple):
         name = program.partition("def ")[2].partition("(")[0]
         path = self.scenarios / f"{name}.py"
         path.write_text(program)
-        assignment = Assignment(self.folder, None, str(path), 1, seconds, terminals, demand)
+        return self.play(str(path), demand, terminals, seconds)
+
+    def play(self, scenario: str, demand: Demand, terminals: int, seconds: float) -> Generated:
+        assignment = Assignment(self.folder, None, scenario, 1, seconds, terminals, demand)
         return coordinator.generate(RunningNetwork(self.folder), [assignment], breakage=self.breakage)
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
-    with live_world.breakable_network(("issuer",), phones=TERMINALS, cards=CARDS) as (processes, breakage):
+    with live_world.breakable_network(("issuer", "switch"), phones=TERMINALS, cards=CARDS, timeouts=TIMEOUTS) as (
+        processes,
+        breakage,
+    ):
         yield Own(processes.folder, breakage, tmp_path_factory.mktemp("scenarios"))
 
 
@@ -200,6 +228,84 @@ def check_result(result: dict[str, Any]) -> None:
     # the legs' medians add up to about what a payment takes: nothing is counted twice or left out
     total = sum(leg["latency"]["p50"] for leg in result["legs"])
     assert 0.3 * result["load"]["service"]["p50"] < total < 2 * result["load"]["service"]["p50"]
+
+
+def loaded(own: Own, name: str, *more: object) -> dict[str, Any]:
+    """What ``fourparty load`` finds on the tests' network: 30 payments a second for ten seconds."""
+    usual = ("--rate", 30, "--for", "10s", "--warm-up", "0s", "--max-lag", "10s", "--dir", own.folder, "--json")
+    done = subprocess.run(
+        command("load", name, *usual, *more, "--report", own.scenarios / f"{name} report"),
+        cwd=PROJECT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert result["load"]["valid"], result["load"]["problems"]
+    assert result["books"]["agree"], result["books"]["problems"]
+    # who was told yes has paid, who was not has not
+    assert set(result["books"]["positions"].values()) == {result["amount"]}
+    assert result["attempts"] == result["load"]["due"] == pytest.approx(300, abs=70)
+    return result
+
+
+def test_lines_that_break_cost_nobody_anything(own: Own) -> None:
+    result = loaded(own, "reversal_storm")
+    assert result["reversals"] == result["unanswered"] > 5
+    # a line that breaks before anything was sent leaves nothing to take back
+    assert result["refused"].keys() <= {"the link to the acquirer is down"}
+    never_sent = sum(result["refused"].values())
+    assert result["approved"] + result["unanswered"] + never_sent == result["attempts"]
+    assert result["reversals"] == sum(part["reversals"] for part in result["timeline"])
+    # lines break from 3 to 6 s
+    troubled = [part["start"] for part in result["timeline"] if part["reversals"]]
+    assert min(troubled) >= 3
+    assert max(troubled) <= 7
+    assert all(part["codes"].keys() <= {"00"} for part in result["timeline"])
+    assert sum(part["approved"] for part in result["timeline"] if part["start"] >= 8) > 20
+
+
+def test_on_payday_many_look_before_they_buy(own: Own) -> None:
+    result = loaded(own, "payday")
+    assert result["approved"] == result["attempts"]
+    # of what the issuer was asked, some were no sales
+    assert result["parties"]["issuer"]["count"] > 1.15 * result["attempts"]
+    assert result["amount"] / result["approved"] > 5_000
+    due = [part["due"] for part in result["timeline"][:10]]
+    assert sum(due[3:8]) > 2 * sum(due[:3])
+
+
+def test_a_switch_that_dies_is_taken_over(own: Own) -> None:
+    """It is away from 6 to 8 s: 91 meanwhile, and approved again when members have signed on to the next process."""
+    demand = Demand(rate=30.0, arrivals=Arrivals.UNIFORM)
+    generated = own.play("switch_failover", demand, terminals=TERMINALS, seconds=15.0)
+    measured = generated.measurement
+    (window,) = generated.faults
+    assert window.what == "switch crashed"
+    assert window.start == pytest.approx(6.0, abs=0.3)
+    assert window.end - window.start == pytest.approx(2.0, abs=0.3)
+    assert generated.books.agree, generated.books.problems
+    assert set(generated.books.positions.values()) == {measured.amount}
+    # 91 where it could not be reached, 98 or nothing for what it had on its way
+    assert measured.declined["91"] > 40
+    assert measured.declined.keys() <= {"91", "98"}
+    assert (
+        measured.due == measured.attempts == measured.approved + sum(measured.declined.values()) + measured.unanswered
+    )
+    codes = {part.start: part.codes for part in measured.timeline()}
+    assert all(set(codes[second]) == {"00"} for second in range(5))
+    assert set(codes[7]) == {"91"}
+    assert codes[14]["00"] >= 25
+
+
+def test_what_a_scenario_prints_is_for_people(own: Own, capfd: pytest.CaptureFixture[str]) -> None:
+    """A generator's standard output is its line to who started it."""
+    generated = own.generate(TALKATIVE, Demand(), terminals=4, seconds=1.0)
+    assert generated.measurement.approved == generated.measurement.due > 5
+    assert "next, please" in capfd.readouterr().err
 
 
 def test_a_slow_link_in_a_network_of_its_own(tmp_path: Path) -> None:

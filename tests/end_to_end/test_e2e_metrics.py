@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from host_process import until
 from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal
 from prometheus_client.parser import text_string_to_metric_families
@@ -115,9 +116,18 @@ def test_the_log_names_the_terminal_whose_message_was_altered(
     terminal.send(terminal.sale(card, 100).body)
     terminal.keys = new
     assert terminal.receive().code == "A0"
-    text = (network.folder / "acquirer.log").read_text()
+    log = network.folder / "acquirer.log"
+
+    def noted() -> list[dict[str, Any]]:
+        ended = log.read_text().rpartition("\n")[0].splitlines()
+        events = [json.loads(line) for line in ended]
+        return [one for one in events if one["event"] == "wrong MAC" and one["terminal"] == terminal.terminal_id]
+
+    # answers leave before lines are written
+    until(lambda: bool(noted()), "the line is written")
+    (line,) = noted()
+    text = log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    (line,) = [one for one in lines if one["event"] == "wrong MAC" and one["terminal"] == terminal.terminal_id]
     assert (line["level"], line["party"], line["mti"]) == ("warning", "acquirer", "0200")
     assert all({"event", "level", "timestamp"} <= one.keys() for one in lines)
     assert card.pan not in text

@@ -474,9 +474,10 @@ def test_what_cannot_start_says_why_in_one_line_and_ends_with_2(
     (tmp_path / "other.db").write_bytes(b"Dear diary, " * 1000)
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
+    nowhere = sqlite_url(tmp_path / "missing" / "x.db")
     cases = [
         (tmp_path / "missing.toml", "echo: cannot read"),
-        (configured("a", database="sqlite:////nonexistent/x.db"), "cannot open sqlite:////nonexistent/x.db"),
+        (configured("a", database=nowhere), f"cannot open {nowhere}"),
         (configured("b", database=sqlite_url(tmp_path / "other.db")), "file is not a database"),
         (configured("c", database="party.db"), "not given as a URL"),
         (configured("d", api=f"127.0.0.1:{port}"), f"cannot listen on 127.0.0.1:{port}: Address already in use"),
@@ -486,7 +487,11 @@ def test_what_cannot_start_says_why_in_one_line_and_ends_with_2(
         (configured("h", storage_key_file=str(tmp_path / "operator.token")), "does not hold a storage key"),
     ]
     with taken, child(*(path for path, _ in cases)) as process:
-        out, err = process.communicate(timeout=30)
+        try:
+            out, err = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()  # one that serves would be waited for without end
+            raise
     assert out.split() == ["2"] * len(cases), err
     lines = err.splitlines()
     assert len(lines) == len(cases), err
