@@ -54,6 +54,8 @@ def folder(tmp_path: Path) -> Path:
         (["steady", "--dir", "FOLDER", "--scheduler", "x", "--pcap", "y"], "--pcap: the phones' links end at the"),
         (["steady", "--dir", "FOLDER", "--scheduler", "x"], "wallet.json: No such file"),
         (["steady", "--virtual", "--dir", "FOLDER"], "--dir: a virtual run has a network of its own"),
+        (["steady", "--virtual", "--tls"], "--tls: it is for a live run with a network of its own"),
+        (["steady", "--dir", "FOLDER", "--tls"], "--tls: it is for a live run with a network of its own"),
         (["steady", "--replay", "nothing.jsonl"], "--replay: cannot read nothing.jsonl"),
         (["steady", "--replay", "x", "--rate", "5"], "--replay: a load has one shape"),
         (["nothing"], "no scenario 'nothing'"),
