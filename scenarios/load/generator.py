@@ -26,7 +26,7 @@ from network.durations import Durations
 from network.live import LiveRuntime, real_now, run_loop
 from network.message_trace import messages_of
 from network.party import SECOND
-from network.service import ConfigurationError
+from network.service import ConfigurationError, configure_logging
 from network.store import Store, sqlite_url
 from network.turn_profile import samples_to_json
 from scenarios.demo_network import demo
@@ -78,6 +78,8 @@ class Channel:
 
 def main() -> int:
     """Run as a process of its own; the exit code is 0 where a result was written."""
+    # on stderr, since stdout is the channel; what phones warn of, their reversals, is in the result
+    configure_logging("error")
     allow_many_connections()
     try:
         run_loop(_serve())
