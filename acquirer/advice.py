@@ -16,6 +16,7 @@ from acquirer.numbering import Moment
 from acquirer.tables import ANSWERED, PENDING, Advice, Merchant, Transaction
 from network.iso8583 import INTERBANK, Message
 from network.party import TimerKey, Turn
+from network.tracing import ADDITIONAL, Attributes, context_in, with_context
 
 TIMER: Final = "advice"
 _BACKLOG: Final[TimerKey] = ("advice-backlog", "")
@@ -36,12 +37,18 @@ class Advices:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def store(self, turn: Turn, moment: Moment, row: Transaction, reason: str) -> None:
-        """Record the reversal of `row` for the reason `reason` (DE39), and send it if that can be done now."""
+    def store(self, turn: Turn, moment: Moment, row: Transaction, reason: str, terminals: str | None = None) -> None:
+        """Record the reversal of `row` for the reason `reason` (DE39), and send it if that can be done now.
+
+        Where the sale is followed this party's part in the reversal goes on until the switch has answered. `terminals`
+        is the context of the terminal's 0400; without it the part stands below the sale's own.
+        """
         context = self._context
         reference = context.new_reference(turn.store, moment)
         advice = Advice(reference, row.reference, PENDING, reason, turn.now, 0, None, None, None)
         turn.store.insert(advice)
+        if turn.tracing is not None:
+            self._follow(turn, row, reference, "0420", terminals or turn.tracing.context_of(turn, row.reference))
         if context.switch.ready:
             self._send(turn, advice)
 
@@ -52,6 +59,8 @@ class Advices:
         sealed = context.seal_text(reference, INTERBANK.pack(message))
         advice = Advice(reference, reference, PENDING, "", turn.now, 0, None, None, sealed)
         turn.store.insert(advice)
+        if turn.tracing is not None:
+            self._follow(turn, row, reference, "0220", context_in(message.fields.get(ADDITIONAL)))
         if context.switch.ready:
             self._send(turn, advice)
 
@@ -114,7 +123,22 @@ class Advices:
         advice.status = ANSWERED
         advice.answered_at = turn.now
         turn.timer((TIMER, reference), None)
+        if turn.tracing is not None:
+            turn.tracing.end(turn, _part(reference), code)
         return code
+
+    @staticmethod
+    def _follow(turn: Turn, row: Transaction, reference: str, mti: str, parent: str | None) -> None:
+        if turn.tracing is not None:
+            told: Attributes = {
+                "fourparty.mti": mti,
+                "fourparty.stan": row.stan,
+                "fourparty.rrn": row.rrn,
+                "fourparty.terminal": row.terminal_id,
+                "fourparty.merchant": row.merchant_id,
+                "fourparty.amount_fen": row.amount,
+            }
+            turn.tracing.go_on(turn, _part(reference), f"{mti} to the switch", parent, told)
 
     def _send(self, turn: Turn, advice: Advice) -> None:
         context = self._context
@@ -123,6 +147,11 @@ class Advices:
         else:
             message = INTERBANK.unpack(context.unseal_text(advice.reference, advice.message))
             message.header = context.switch.header
+        if turn.tracing is not None:
+            element = message.fields.get(ADDITIONAL)
+            additional = with_context(element, turn.tracing.context_of(turn, _part(advice.reference)))
+            if additional is not None:
+                message.fields[ADDITIONAL] = additional
         context.switch.send(turn, message)
         turn.store.change(advice)
         advice.attempts += 1
@@ -139,3 +168,8 @@ class Advices:
         return reversal_advice(
             row, pan, advice.reference, advice.reason, merchant, context.acquirer_id, context.switch.header
         )
+
+
+def _part(reference: str) -> str:
+    """By which this party's part in the advice `reference` is known to who follows payments."""
+    return f"advice|{reference}"

@@ -32,6 +32,7 @@ from network.iso8583 import Message
 from network.iso8583.message import Value
 from network.party import Turn
 from network.store import UnitOfWork
+from network.tracing import ADDITIONAL, attributes_of, context_in, with_context
 
 _REPEATED: Final = (3, 4, 11, 41, 42, 49, 60)
 """Elements of the 0220 that its answer repeats where they came."""
@@ -133,6 +134,13 @@ class OfflineSales:
         message = interbank_request(row, fields, card, request.merchant, context.acquirer_id, None, header, additional)
         message.mti = "0220"
         message.fields |= {n: fields[n] for n in _TERMINALS_OWN if n in fields}
+        if turn.tracing is not None:
+            told = {**attributes_of(fields, "0220"), "fourparty.rrn": row.rrn}
+            part, parent = _part(request), context_in(fields.get(ADDITIONAL))
+            followed = turn.tracing.begin(turn, part, "0220 at the acquirer", parent, told)
+            element = with_context(message.fields.get(ADDITIONAL), followed)
+            if element is not None:
+                message.fields[ADDITIONAL] = element
         self._advices.store_message(turn, row, message)
         self._answer(turn, request, row)
 
@@ -144,6 +152,8 @@ class OfflineSales:
         out |= {12: reference[8:14], 13: reference[4:8], 37: row.rrn, 39: "00"}
         if row.settlement_date is not None:
             out[15] = row.settlement_date
+        if turn.tracing is not None:
+            turn.tracing.end(turn, _part(request), "00")
         header = request.body[:HEADER_LENGTH]
         self._context.terminals.answer(turn, request.link, header, request.terminal, "0230", out)
 
@@ -151,3 +161,8 @@ class OfflineSales:
         context = self._context
         rrn = context.new_retrieval_reference(turn.store, moment)
         context.terminals.refuse(turn, moment, request.link, request.message, request.terminal, code, rrn)
+
+
+def _part(request: TerminalRequest) -> str:
+    """By which this party's part in an 0220 is known to who follows payments."""
+    return f"0220|{request.trace}"

@@ -26,6 +26,7 @@ from acquirer.terminal_link import HEADER_LENGTH, TerminalRequest, trace_of
 from network.iso8583 import Message
 from network.iso8583.message import Value
 from network.party import LinkName, Turn
+from network.tracing import ADDITIONAL, attributes_of, context_in
 
 _REPEATED: Final = (2, 3, 4, 11, 41, 42, 49, 60)
 """Elements of the 0400 that its answer repeats where they came."""
@@ -77,6 +78,7 @@ class Reversals:
             context.terminals.refuse(turn, moment, request.link, request.message, request.terminal, "30", rrn)
             return
         row = holder_of(turn.store, request.trace)
+        followed = self._follow(turn, request, row)
         if row is None:
             self._bury(turn, moment, request)
         elif row.status == TOMBSTONE:
@@ -91,8 +93,20 @@ class Reversals:
                 # the terminal has begun its numbers anew: this is another sale's, and that one has not come
                 self._bury(turn, moment, request)
         else:
-            self._reverse(turn, moment, row, reason)
+            self._reverse(turn, moment, row, reason, followed)
             self._answer(turn, moment, request, row, "00")
+
+    @staticmethod
+    def _follow(turn: Turn, request: TerminalRequest, row: Transaction | None) -> str | None:
+        """Begin the part of the 0400 of a sale that is followed, whether its terminal knows of that or not."""
+        if turn.tracing is None:
+            return None
+        fields = request.message.fields
+        parent = context_in(fields.get(ADDITIONAL))
+        if parent is None and row is not None:
+            parent = turn.tracing.context_of(turn, row.reference)
+        told = attributes_of(fields, "0400")
+        return turn.tracing.go_on(turn, _part(request), "0400 at the acquirer", parent, told)
 
     def take_back(self, turn: Turn, moment: Moment, terminal: Terminal, owed: Owed, link: LinkName) -> bool:
         """Reverse a sale that a phone was going to reverse when it wiped its keys; nobody is to be answered.
@@ -122,7 +136,7 @@ class Reversals:
         card = card_data(fields)
         return card is None or not row.card or card.pan == self._context.card_of(row).pan
 
-    def _reverse(self, turn: Turn, moment: Moment, row: Transaction, reason: str) -> None:
+    def _reverse(self, turn: Turn, moment: Moment, row: Transaction, reason: str, followed: str | None = None) -> None:
         """Take the original back as far as its state asks for it: a declined or reversed one has nothing to it."""
         before = row.status
         if before not in (PENDING, APPROVED, TIMED_OUT):
@@ -136,7 +150,7 @@ class Reversals:
         if before == APPROVED:
             post_reversal(turn, row)
         if before != TIMED_OUT:  # at the timeout the advice was made
-            self._advices.store(turn, moment, row, reason)
+            self._advices.store(turn, moment, row, reason, followed)
 
     def _bury(self, turn: Turn, moment: Moment, request: TerminalRequest) -> None:
         """There is no such original: remember that it must never be paid, should it still arrive."""
@@ -186,8 +200,15 @@ class Reversals:
             out[15] = row.settlement_date
         out[37] = row.rrn
         out[39] = code
+        if turn.tracing is not None:
+            turn.tracing.end(turn, _part(request), code)
         header = request.body[:HEADER_LENGTH]
         self._context.terminals.answer(turn, request.link, header, request.terminal, "0410", out)
+
+
+def _part(request: TerminalRequest) -> str:
+    """By which this party's part in an 0400 is known to who follows payments."""
+    return f"0400|{request.trace}"
 
 
 def _same_amount(row: Transaction, fields: dict[int, Value]) -> bool:

@@ -33,6 +33,9 @@ _ECHOED: Final = (2, 3, 4, 11, 23, 25, 41, 42, 49, 60)
 
 _IDENTITY: Final = (11, 41, 42, 60)
 
+_FOLLOWED: Final = frozenset(("0200", "0220", "0400"))
+"""What has a part in a payment's trace; an 0400 never begins one."""
+
 
 class TerminalRequest:
     """A terminal's message that has passed the checks of who sent it.
@@ -128,9 +131,11 @@ class TerminalLink:
         mti = response_mti(message.mti)
         if mti is None:
             return
-        if turn.tracing is not None and message.mti == "0200":
-            told = attributes_of(message.fields, message.mti)
-            turn.tracing.brief(turn, "0200 at the acquirer", context_in(message.fields.get(ADDITIONAL)), told, code)
+        if turn.tracing is not None and message.mti in _FOLLOWED:
+            parent = context_in(message.fields.get(ADDITIONAL))
+            if parent is not None or message.mti != "0400":
+                told = attributes_of(message.fields, message.mti)
+                turn.tracing.brief(turn, f"{message.mti} at the acquirer", parent, told, code)
         fields: dict[int, Value] = {n: message.fields[n] for n in _ECHOED if n in message.fields}
         fields[12] = moment.time
         fields[13] = moment.date

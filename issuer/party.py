@@ -178,7 +178,7 @@ class Issuer:
             mac_key = self._module.load(zone.mac_key)
             for one in accepted:
                 turn.send(one.link, self._decide(turn, one, calendar, zone, settlement, mac_key))
-                if turn.tracing is not None and one.message.mti != _REVERSAL:
+                if turn.tracing is not None:
                     self._tell(turn, one.message)
 
     @staticmethod
@@ -188,6 +188,8 @@ class Issuer:
             _, code = turn.counted_answers[-1]
             fields, mti = message.fields, message.mti
             parent = context_in(fields.get(ADDITIONAL))
+            if parent is None and mti == _REVERSAL:
+                return  # of what is not followed, or not any more
             turn.tracing.brief(turn, f"{mti} at the issuer", parent, attributes_of(fields, mti), code)
 
     def _is_financial(self, turn: Turn, link: LinkName, message: Message, zone: ZoneKeys | None) -> bool:

@@ -23,6 +23,7 @@ from merchant_device.tables import APPROVED, OFFLINE, Phone, Sale
 from merchant_device.terminal import Kind, Terminal
 from network.iso8583 import Message, TerminalHeader
 from network.party import SECOND, Instant, Turn
+from network.tracing import Attributes, with_context
 
 REQUEST: Final = "0220"
 REPLY: Final = "0230"
@@ -52,6 +53,24 @@ class Uploads:
         self._currency = currency
         self._retry = retry
         self._pauses = Pauses(retry, longest)
+
+    @staticmethod
+    def follow(turn: Turn, terminal: Terminal, sale: Sale) -> None:
+        """Let all 0220s of the sale say which trace it belongs to, where it is followed: before its row is written."""
+        if turn.tracing is None:
+            return
+        told: Attributes = {
+            "fourparty.mti": REQUEST,
+            "fourparty.stan": sale.stan,
+            "fourparty.terminal": sale.terminal_id,
+            "fourparty.merchant": sale.merchant_id,
+            "fourparty.amount_fen": sale.amount,
+        }
+        context = turn.tracing.go_on(turn, _part(sale), "upload at the phone", terminal.trace, told)
+        # of one that is not followed nobody further on shall begin a trace
+        additional = with_context(sale.additional, context or terminal.trace)
+        if isinstance(additional, str):
+            sale.additional = additional
 
     def start(self, turn: Turn, terminal: Terminal, sale: Sale) -> None:
         """The sale's row is in the store, or being written in this turn: tell the acquirer when the line is free."""
@@ -115,6 +134,8 @@ class Uploads:
             sale.status = APPROVED
             sale.rrn = text(fields, 37)
             sale.finished_at = turn.now
+            if turn.tracing is not None:
+                turn.tracing.end(turn, _part(sale), code)
         else:
             terminal.put_off = self._pauses.put_off(put_off, reference, REQUEST, code, turn.now)
             terminal.uploads = in_order(terminal.put_off, terminal.uploads)
@@ -132,3 +153,8 @@ class Uploads:
         terminal.upload_at = at
         if at > turn.now:
             turn.timer((RETRY_TIMER, terminal.terminal_id), at)
+
+
+def _part(sale: Sale) -> str:
+    """By which this party's part in the upload is known to who follows payments."""
+    return f"upload|{sale.reference}"

@@ -117,6 +117,7 @@ class Payments:
         """The card has paid: record it, then say so."""
         terminal.request = approval
         sale = self._requests.offline(turn, terminal, phone, approval)
+        self._uploads.follow(turn, terminal, sale)
         turn.store.insert(sale)
         self._uploads.start(turn, terminal, sale)
         self._endings.finish(turn, terminal, phone, APPROVED, None, None, offline=True)

@@ -25,6 +25,7 @@ from network.emv import TlvError, tlv
 from network.iso8583 import Message, TerminalHeader
 from network.iso8583.message import Value
 from network.party import Instant, Turn, local_time
+from network.tracing import ADDITIONAL, Attributes, with_context
 
 NO_ANSWER: Final = "98"
 TERMINAL_FAULT: Final = "96"
@@ -75,6 +76,8 @@ class Reversals:
         sale.reason = reason
         terminal.reversals = in_order(terminal.put_off, (*terminal.reversals, sale.reference))
         terminal.reversal_at = turn.now
+        if turn.tracing is not None:
+            turn.tracing.go_on(turn, _part(sale), "reversal at the phone", terminal.trace, _told(sale))
         turn.note(
             "sale is reversed", sale.terminal_id, terminal=sale.terminal_id, stan=sale.stan, code=code, reason=reason
         )
@@ -123,6 +126,8 @@ class Reversals:
             terminal.reversals = terminal.reversals[1:]
             sale.status = REVERSED
             sale.finished_at = turn.now
+            if turn.tracing is not None:
+                turn.tracing.end(turn, _part(sale), code)
         else:
             terminal.put_off = self._pauses.put_off(put_off, reference, REQUEST, code, turn.now)
             terminal.reversals = in_order(terminal.put_off, terminal.reversals)
@@ -161,9 +166,29 @@ class Reversals:
         chip = b"" if sale.chip is None else _chip_data(sale.chip)
         if chip:
             fields[55] = chip
+        if turn.tracing is not None:
+            additional = with_context(None, turn.tracing.context_of(turn, _part(sale)))
+            if additional is not None:
+                fields[ADDITIONAL] = additional
         fields[60] = private_element(SALE_TYPE, sale.batch)
         fields[61] = f"{sale.batch}{sale.stan}{local_time(sale.started_at):%m%d}"
         return Message("0400", fields, self._header)
+
+
+def _part(sale: Sale) -> str:
+    """By which this party's part in the reversal is known to who follows payments."""
+    return f"reversal|{sale.reference}"
+
+
+def _told(sale: Sale) -> Attributes:
+    return {
+        "fourparty.mti": REQUEST,
+        "fourparty.stan": sale.stan,
+        "fourparty.terminal": sale.terminal_id,
+        "fourparty.merchant": sale.merchant_id,
+        "fourparty.amount_fen": sale.amount,
+        "fourparty.reversal_reason": sale.reversal_reason or NO_ANSWER,
+    }
 
 
 def _chip_data(sent: bytes) -> bytes:

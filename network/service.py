@@ -35,6 +35,7 @@ from network.settings import (
     ConfigurationError,
     ProcessSettings,
     ServiceSettings,
+    TraceSettings,
     await_files,
     database_url,
     load_settings,
@@ -56,6 +57,7 @@ __all__ = [
     "Listening",
     "ProcessSettings",
     "ServiceSettings",
+    "TraceSettings",
     "await_files",
     "bind",
     "configure_logging",
@@ -233,7 +235,7 @@ class _OneLine(logging.Handler):
 
 
 @contextmanager
-def followed(settings: ProcessSettings, process: str) -> Iterator[Tracing | None]:
+def followed(settings: TraceSettings, process: str) -> Iterator[Tracing | None]:
     """Tracing of what `process` does, as the settings ask for it; what has not left at the end is given a moment.
 
     Raises

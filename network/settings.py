@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from random import SystemRandom
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from pydantic import Field, ValidationError, field_validator
@@ -44,6 +44,10 @@ class Address(NamedTuple):
         return f"{self.host}:{self.port}"
 
 
+_ENVIRONMENT: Final = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="ignore")
+"""How settings stand in the environment, and that what is there besides is not looked at."""
+
+
 class DatabaseSettings(BaseSettings):
     """Where a party's database is; what else stands in the file is not looked at.
 
@@ -59,7 +63,7 @@ class DatabaseSettings(BaseSettings):
         ``debug``, ``info``, ``warning`` or ``error``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FOURPARTY_", env_nested_delimiter="__", extra="ignore")
+    model_config = _ENVIRONMENT
 
     database: str
     database_password_file: Path | None = None
@@ -79,7 +83,38 @@ class DatabaseSettings(BaseSettings):
         return env_settings, init_settings
 
 
-class ProcessSettings(DatabaseSettings):
+class TraceSettings(BaseSettings):
+    """Where traces go, of every process that has a part in payments; of one without a file from the environment.
+
+    Attributes
+    ----------
+    traces_endpoint : str or None
+        Where an OpenTelemetry collector takes traces (OTLP over HTTP), such as ``http://127.0.0.1:4318``.
+    traces_sample : float
+        Share of payments that are followed, 0 to 1.
+    """
+
+    model_config = _ENVIRONMENT
+
+    traces_endpoint: str | None = None
+    traces_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @classmethod
+    def of_environment(cls) -> TraceSettings:
+        """What the environment says alone.
+
+        Raises
+        ------
+        ConfigurationError
+            A variable's value is wrong; the message names its setting.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise _refused("the environment", error) from error
+
+
+class ProcessSettings(DatabaseSettings, TraceSettings):
     """What every process that runs a party needs to know.
 
     Attributes
@@ -96,10 +131,6 @@ class ProcessSettings(DatabaseSettings):
         Certificates of the authorities that are trusted, PEM; None: links and REST are in clear.
     tls_certificate_file, tls_key_file : Path or None
         The process's own certificate chain and key, PEM: needed where it listens, and where it is a member.
-    traces_endpoint : str or None
-        Where an OpenTelemetry collector takes traces (OTLP over HTTP), such as ``http://127.0.0.1:4318``.
-    traces_sample : float
-        Share of payments that are followed, 0 to 1.
     pcap : Path or None
         File to which what crosses the links is written.
     pcap_links : str
@@ -115,8 +146,6 @@ class ProcessSettings(DatabaseSettings):
     tls_ca_file: Path | None = None
     tls_certificate_file: Path | None = None
     tls_key_file: Path | None = None
-    traces_endpoint: str | None = None
-    traces_sample: Annotated[float, Field(ge=0, le=1)] = 1.0
     pcap: Path | None = None
     pcap_links: Annotated[str, Field(pattern="^(all|accepted)$")] = "all"
 
@@ -168,11 +197,16 @@ def load_settings(settings: type[S], path: Path) -> S:
     try:
         return settings(**content)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: setting {name}: {first['msg']}") from error
+        raise _refused(str(path), error) from error
     except SettingsError as error:
         raise ConfigurationError(f"the environment: {error}") from error
+
+
+def _refused(where: str, error: ValidationError) -> ConfigurationError:
+    """Which setting is wrong, and why."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    return ConfigurationError(f"{where}: setting {name}: {first['msg']}")
 
 
 def read_secret(path: Path) -> str:

@@ -32,7 +32,7 @@ ADDITIONAL: Final = 59
 """The element with the objects."""
 
 OPEN_LIMIT: Final = 50_000
-"""Parts that have begun and not ended; beyond it the oldest are forgotten."""
+"""Parts that have begun and not ended, and as many contexts of ended ones; beyond it the oldest are forgotten."""
 
 LONGEST_ELEMENT: Final = 570
 """Bytes of DE59 that acquirer and switch take: a context that would make it longer stays out."""
@@ -102,6 +102,7 @@ class Tracing:
         self._sample = sample
         self._export = export
         self._open: dict[str, Part] = {}
+        self._ended: dict[str, str] = {}
 
     def begin(self, turn: Turn, key: str, name: str, parent: str | None, attributes: Attributes) -> str | None:
         """Begin this party's part of a payment.
@@ -130,6 +131,13 @@ class Tracing:
         turn.parts.append(Beginning(key, Part(name, trace, span, above, turn.now, attributes)))
         return trace + span
 
+    def go_on(self, turn: Turn, key: str, name: str, parent: str | None, attributes: Attributes) -> str | None:
+        """Begin a part that comes after a payment's request, such as its reversal; as `begin`, but it is never first.
+
+        Of a payment of which no trace is known, since nobody follows it or a process has forgotten it, there is none.
+        """
+        return None if parent is None else self.begin(turn, key, name, parent, attributes)
+
     def end(self, turn: Turn, key: str, response_code: str | None, attributes: Attributes | None = None) -> None:
         """End the part under `key`, if there is one."""
         turn.parts.append(Ending(key, response_code, attributes or {}))
@@ -140,6 +148,17 @@ class Tracing:
         """A part that begins and ends in this turn: nothing is sent on."""
         self.begin(turn, "", name, parent, attributes)
         self.end(turn, "", response_code)
+
+    def context_of(self, turn: Turn, key: str) -> str | None:
+        """What belongs in `TAG` of all that comes after the part under `key`, which may be over.
+
+        None where there was none, or it has been forgotten: `OPEN_LIMIT` are remembered, and none by the next process.
+        """
+        for one in reversed(turn.parts):
+            if isinstance(one, Beginning) and one.key == key:
+                return one.part.trace + one.part.span
+        part = self._open.get(key)
+        return self._ended.get(key) if part is None else part.trace + part.span
 
     def trace_of(self, key: str) -> str | None:
         """The trace of the part that is open under `key`."""
@@ -154,6 +173,9 @@ class Tracing:
                 if len(self._open) > OPEN_LIMIT:
                     del self._open[next(iter(self._open))]
             elif (part := self._open.pop(one.key, None)) is not None:
+                self._ended[one.key] = part.trace + part.span
+                if len(self._ended) > OPEN_LIMIT:
+                    del self._ended[next(iter(self._ended))]
                 part = part._replace(attributes={**part.attributes, **one.attributes})
                 self._export(Ended(part, now, one.response_code))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import platform
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from network.ledger import Money
+from network.metrics import own_version
 from network.service import PCAP_VARIABLE, ConfigurationError, configure_logging
 from scenarios.commands import dissector, host, load, migrate, proxy, reports, stack, twin
 from scenarios.commands.network_folder import FOLDER_VARIABLE, RunningFolder
@@ -82,6 +84,21 @@ class ServiceName(StrEnum):
     SWITCH = "switch"
     ACQUIRER = "acquirer"
     DEVICE = "device"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fourparty {own_version()}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and Python's.")
+    ] = False,
+) -> None:
+    """See `app`, whose help this one would replace."""
 
 
 @app.command(

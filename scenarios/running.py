@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 
 from network.capture import Capture
-from network.service import ConfigurationError
+from network.service import ConfigurationError, configure_logging
 from scenarios import console as screen
 from scenarios import report
 from scenarios.demo_network import demo
@@ -192,6 +192,8 @@ def _live(
     *,
     tls: bool,
 ) -> Result:
+    # on stderr, since the result may go to stdout; what phones warn of, their reversals, is in it
+    configure_logging("error")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if directory is not None:
         read_description(directory / "network.json")  # before anything is said

@@ -14,6 +14,7 @@ from typing import Final
 from network.iso8583 import Message, interbank_mac_input
 from network.member import OriginalData, ZoneKeys, reference
 from network.party import SECOND, Turn
+from network.tracing import ADDITIONAL, with_context
 from switch.card_data import CardData
 from switch.configuration import Configuration
 from switch.refusal import Clock
@@ -102,6 +103,8 @@ class StoreAndForward:
         advice.pending_for = None
         advice.answered_at = turn.now
         turn.timer((ADVICE_TIMER, advice.reference), None)
+        if turn.tracing is not None:
+            turn.tracing.end(turn, advice_part(advice.reference), code)
         queue = self._queues.get(sender)
         if queue is not None:
             queue.on_the_way.discard(advice.reference)
@@ -174,7 +177,15 @@ class StoreAndForward:
             49: original.currency,
             90: data.pack(),
         }
+        if turn.tracing is not None:
+            additional = with_context(None, turn.tracing.context_of(turn, advice_part(advice.reference)))
+            fields[ADDITIONAL] = additional if isinstance(additional, str) else None
         return Message("0420", {n: value for n, value in fields.items() if value is not None})
+
+
+def advice_part(key: str) -> str:
+    """By which this party's part in an advice is known to who follows payments, from when it is stored."""
+    return f"advice|{key}"
 
 
 def identity(message: Message, clock: Clock) -> str | None:

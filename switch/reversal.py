@@ -13,8 +13,9 @@ from network.iso8583 import Message, interbank_mac_input
 from network.ledger import LedgerAccount, Money, post
 from network.member import OriginalData, ZoneKeys, reference
 from network.party import LinkName, Turn
+from network.tracing import ADDITIONAL, Attributes, attributes_of, context_in
 from switch import refusal
-from switch.advice import StoreAndForward
+from switch.advice import StoreAndForward, advice_part
 from switch.card_data import Card, CardData, pan_of
 from switch.configuration import Configuration
 from switch.membership import position_of
@@ -63,6 +64,7 @@ class Reversals:
             self._answer(turn, clock, link, sender, message, "30")
             return
         transaction = store.find(Transaction, "reference", original)
+        followed = _followed(turn, message, original)
         if transaction is None:
             self._bar(turn, clock, message, sender, original)
             self._answer(turn, clock, link, sender, message, "25")
@@ -71,7 +73,7 @@ class Reversals:
             if int(message.text(4)) != transaction.amount and transaction.processing_code == SALE:
                 self._answer(turn, clock, link, sender, message, "64", transaction.issuer)
                 return
-            self._reverse(turn, clock, message, transaction)
+            self._reverse(turn, clock, message, transaction, followed)
         self._answer(turn, clock, link, sender, message, transaction.reversal_code or "00", transaction.issuer)
 
     def advise_own(self, turn: Turn, clock: Clock, transaction: Transaction, reason: str) -> None:
@@ -81,9 +83,11 @@ class Reversals:
         """
         if transaction.processing_code == SALE and transaction.issuer is not None:
             stan, key = self._free_identity(turn, clock, transaction.acquirer)
-            self._store(turn, transaction, key, clock.transmission, stan, self._switch_id, reason)
+            self._store(turn, transaction, key, clock.transmission, stan, self._switch_id, reason, None)
 
-    def _reverse(self, turn: Turn, clock: Clock, message: Message, transaction: Transaction) -> None:
+    def _reverse(
+        self, turn: Turn, clock: Clock, message: Message, transaction: Transaction, followed: str | None
+    ) -> None:
         turn.store.change(transaction)
         transaction.reversal_code = "00"
         transaction.reversed_at = turn.now
@@ -97,9 +101,11 @@ class Reversals:
             # Declined or refused: there is nothing to reverse. Timed out: the switch's own advice is on its way.
             return
         if transaction.processing_code == SALE:
-            self._pass_on(turn, clock, message, transaction)
+            self._pass_on(turn, clock, message, transaction, followed)
 
-    def _pass_on(self, turn: Turn, clock: Clock, message: Message, transaction: Transaction) -> None:
+    def _pass_on(
+        self, turn: Turn, clock: Clock, message: Message, transaction: Transaction, followed: str | None
+    ) -> None:
         """Store the acquirer's advice for the issuer, under its own identity where that is free."""
         transmission, stan = message.text(7), message.text(11)
         forwarder = message.get(33)
@@ -117,6 +123,7 @@ class Reversals:
             stan,
             forwarder if isinstance(forwarder, str) else self._switch_id,
             reason if isinstance(reason, str) else OTHER_REASON,
+            followed,
         )
 
     def _free_identity(self, turn: Turn, clock: Clock, acquirer: str) -> tuple[str, str]:
@@ -137,6 +144,7 @@ class Reversals:
         stan: str,
         forwarder: str,
         reason: str,
+        followed: str | None,
     ) -> None:
         issuer = transaction.issuer or ""
         advice = Advice(
@@ -154,6 +162,16 @@ class Reversals:
             answered_at=None,
         )
         turn.store.insert(advice)
+        if turn.tracing is not None:
+            parent = followed or turn.tracing.context_of(turn, transaction.reference)
+            told: Attributes = {
+                "fourparty.mti": "0420",
+                "fourparty.stan": stan,
+                "fourparty.rrn": transaction.rrn or "",
+                "fourparty.terminal": transaction.terminal or "",
+                "fourparty.amount_fen": transaction.amount,
+            }
+            turn.tracing.go_on(turn, advice_part(key), "0420 to the issuer", parent, told)
         self._advices.stored(advice)
 
     def _bar(self, turn: Turn, clock: Clock, message: Message, sender: str, original: str) -> None:
@@ -229,7 +247,22 @@ class Reversals:
         reply = refusal.reply(message, code, self._switch_id, clock.settlement_date)
         if issuer is not None:
             reply[100] = issuer
+        if turn.tracing is not None:
+            turn.tracing.end(turn, _REVERSAL, code)
         refusal.answer(turn, self._zones, link, sender, reply)
+
+
+_REVERSAL: Final = "0420"
+"""By which this party's part in an 0420 is known to who follows payments: it begins and ends in one turn."""
+
+
+def _followed(turn: Turn, message: Message, original: str) -> str | None:
+    """Begin the part of the 0420 about a request that is followed, whether its acquirer knows of that or not."""
+    if turn.tracing is None:
+        return None
+    fields = message.fields
+    parent = context_in(fields.get(ADDITIONAL)) or turn.tracing.context_of(turn, original)
+    return turn.tracing.go_on(turn, _REVERSAL, "0420 at the switch", parent, attributes_of(fields, "0420"))
 
 
 _KEPT_OF_REVERSAL: Final = (12, 13, 18, 22, 23, 25, 33, 37, 41, 42, 49)

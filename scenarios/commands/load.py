@@ -88,6 +88,9 @@ def load(
     pcap: Annotated[
         Path | None, typer.Option("--pcap", metavar="FILE", help="Write what crosses the links, for Wireshark.")
     ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="TLS on links and REST of the network of its own, from a demo authority.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make payments at a rate that does not depend on the answers, and report on it.
@@ -104,7 +107,7 @@ def load(
     from scenarios.writable import make_folder_of
 
     shaped = [ramp, step, spike, day, replay]
-    _one_network(directory, at, part, start_at, pcap, virtual=virtual)
+    _one_network(directory, at, part, start_at, pcap, virtual=virtual, tls=tls)
     _one_cluster(directory, part, scheduler, parts, pcap, virtual=virtual)
     if calibration is not None and not virtual:
         raise ConfigurationError("--calibration: live turns cost what they cost; it goes with --virtual")
@@ -143,6 +146,7 @@ def load(
         replay=replay,
         record=record,
         pcap=pcap,
+        tls=tls,
         part_folder=report if of > 1 else None,
         calibration=calibration,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -185,8 +189,11 @@ def _one_network(
     pcap: Path | None,
     *,
     virtual: bool,
+    tls: bool,
 ) -> None:
     """Refuse options that do not go together."""
+    if tls and (virtual or directory is not None):
+        raise ConfigurationError("--tls: it is for a live run with a network of its own")
     if virtual:
         for name, value in {"--dir": directory, "--at": at, "--part": part, "--start-at": start_at}.items():
             if value is not None:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -54,6 +55,9 @@ PORTS: Final = {
 
 _LISTENS: Final = {"terminal_link": "acquirer", "monitoring_link": "acquirer", "member_link": "switch"}
 """Which service listens on a link that has not its name."""
+
+_CAUSES: Final = 16
+"""How many errors deep the cause of a failed request is looked for."""
 
 LINKS: Final = tuple(name for name in PORTS if name.endswith("_link"))
 
@@ -193,6 +197,25 @@ class RunningNetwork:
         """The URL of a path of a party's REST interface."""
         return f"{self.description[party]['api']}{path}"
 
+    def check_certificate(self, party: str) -> None:
+        """Refuse a party whose certificate is not of the network's authority; one that does not answer is let pass.
+
+        Phones dial until they are let in, and would wait for good.
+
+        Raises
+        ------
+        NetworkError
+            It shows another certificate, or speaks no TLS.
+        """
+        if self.tls is None:
+            return
+        try:
+            self.client.get(self.url(party, "/health"))
+        except httpx.HTTPError as error:
+            reason = _tls_failure(error)
+            if reason is not None:
+                raise NetworkError(self._distrust(party, reason)) from error
+
     def get(self, party: str, path: str, **parameters: str | int) -> Any:
         """GET from a party's REST interface.
 
@@ -216,6 +239,9 @@ class RunningNetwork:
         try:
             response = request()
         except httpx.HTTPError as error:
+            reason = _tls_failure(error)
+            if reason is not None:
+                raise NetworkError(self._distrust(party, reason)) from error
             where = self.url(party, "")
             raise NetworkError(
                 f"the {party} does not answer at {where} ({type(error).__name__}); is the network up?"
@@ -227,6 +253,10 @@ class RunningNetwork:
                 detail = response.text[:200]
             raise NetworkError(f"the {party} refuses: {detail}")
         return response.json()
+
+    def _distrust(self, party: str, reason: str) -> str:
+        authority = "" if self.tls is None else f" by {self.folder / self.description['tls']['ca']}"
+        return f"the {party} cannot be trusted{authority}: {reason}"
 
     def books(self) -> dict[str, PartyBooks]:
         """The trial balances of the parties that keep books."""
@@ -244,6 +274,18 @@ class RunningNetwork:
     def latency_counts(self, party: str) -> dict[int, int]:
         """Durations of the party's messages so far: microseconds to how often."""
         return {int(us): times for us, times in self.get(party, "/latency")["counts"].items()}
+
+
+def _tls_failure(error: BaseException) -> str | None:
+    """What TLS has against the other end, where that is why a request failed."""
+    cause: BaseException | None = error
+    for _ in range(_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, ssl.SSLError):
+            return getattr(cause, "verify_message", None) or cause.reason or "the TLS handshake failed"
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _at_host(description: dict[str, Any], host: str) -> dict[str, Any]:

@@ -38,8 +38,8 @@ AFTERWARDS_SECONDS: Final = 200.0
 """How long after the planned end generators may take for the last payments, timeouts and reversals."""
 
 SETTLING_SECONDS: Final = 60.0
-MOST_QUOTED: Final = 80
-"""Characters of a line that cannot be read."""
+LONGEST_SHOWN: Final = 100
+"""Characters of what is no message that are shown."""
 
 Told = Callable[["Standing"], None]
 
@@ -238,11 +238,7 @@ class _Generators:
         if process.stdout is not None:
             ended = False
             for line in process.stdout:
-                try:
-                    content = json.loads(line)
-                except ValueError:
-                    reason = f"generator {number + 1} said what is no line of JSON: {line[:MOST_QUOTED]!r}"
-                    content = {"failed": reason, "kind": "NetworkError"}
+                content = message_in(line)
                 ended = "done" in content or "failed" in content
                 self._said.put((number, content))
             if not ended:
@@ -256,6 +252,17 @@ class _Generators:
                 process.stdin.flush()
             except OSError:
                 pass  # it has ended, which its reader tells
+
+
+def message_in(line: str) -> dict[str, Any]:
+    """What a generator says in a line; that it failed, where it says what is no message."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        return content
+    return {"failed": f"a generator says what is no message: {line.strip()[:LONGEST_SHOWN]}", "kind": "NetworkError"}
 
 
 def together(standing: Sequence[dict[str, Any]]) -> Standing:

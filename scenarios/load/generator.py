@@ -27,8 +27,9 @@ from network.durations import Durations
 from network.live import LiveRuntime, real_now, run_loop
 from network.message_trace import messages_of
 from network.party import SECOND
-from network.service import ConfigurationError, configure_logging
+from network.service import ConfigurationError, TraceSettings, configure_logging, followed
 from network.store import Store, sqlite_url
+from network.tracing import Tracing
 from network.turn_profile import samples_to_json
 from scenarios.demo_network import demo
 from scenarios.demo_network.processes import NetworkError, RunningNetwork
@@ -90,7 +91,8 @@ def main() -> int:
     out = sys.stdout
     # what the phones note and what a scenario prints are for people, not for the coordinator
     with contextlib.redirect_stdout(sys.stderr):
-        configure_logging("warning")
+        # what phones warn of, their reversals, is in the result
+        configure_logging("error")
         try:
             run_loop(_serve(out))
         except (ConfigurationError, NetworkError, ScenarioFailed) as error:
@@ -107,11 +109,14 @@ async def _serve(out: TextIO) -> None:
         store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
         capture = _capture(assignment)
         try:
-            await _generate(assignment, channel, store, capture)
+            with followed(TraceSettings.of_environment(), live_world.DEVICE) as tracing:
+                done = await _generate(assignment, channel, store, capture, tracing)
         finally:
             store.close()
             if capture is not None:
                 capture.close()
+        # last of all: whoever hears it ends this process
+        channel.say(done=done)
 
 
 def _capture(assignment: Assignment) -> Capture | None:
@@ -124,7 +129,10 @@ def _capture(assignment: Assignment) -> Capture | None:
         raise ConfigurationError(f"--pcap: cannot write {path}: {error.strerror}") from error
 
 
-async def _generate(assignment: Assignment, channel: Channel, store: Store, capture: Capture | None) -> None:
+async def _generate(
+    assignment: Assignment, channel: Channel, store: Store, capture: Capture | None, tracing: Tracing | None
+) -> dict[str, Any]:
+    """Play, and give what was measured."""
     scenario = find_scenario(assignment.scenario)
     network = RunningNetwork(assignment.folder, assignment.host)
     demand = assignment.demand
@@ -140,6 +148,7 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
         cast=cast_of(scenario),
         demand=demand,
         capture=capture,
+        tracing=tracing,
     ) as host:
         channel.say(ready=len(host.stage.phones))
         begins = int(await channel.hear())
@@ -174,21 +183,19 @@ async def _generate(assignment: Assignment, channel: Channel, store: Store, capt
         host.time.stop()
         turns = await asyncio.wrap_future(host.runtime.profile_turns(False))
         await _settled(store)
-        channel.say(
-            done={
-                "measurement": stage.measurement.as_json(),
-                "played": played,
-                "service": {str(us): times for us, times in host.runtime.service.counts.items()},
-                "reversals": demo.reversals(store),
-                "cpu": cpu.share,
-                "lag": host.time.lag,
-                "traces": (await asyncio.to_thread(follower.finish)).as_json(),
-                "recorded": recorder.payments,
-                "faults": [asdict(window) for window in breaker.windows()],
-                "settled": demo.is_settled("merchant_device", store),
-                "turns": samples_to_json(turns),
-            }
-        )
+        return {
+            "measurement": stage.measurement.as_json(),
+            "played": played,
+            "service": {str(us): times for us, times in host.runtime.service.counts.items()},
+            "reversals": demo.reversals(store),
+            "cpu": cpu.share,
+            "lag": host.time.lag,
+            "traces": (await asyncio.to_thread(follower.finish)).as_json(),
+            "recorded": recorder.payments,
+            "faults": [asdict(window) for window in breaker.windows()],
+            "settled": demo.is_settled("merchant_device", store),
+            "turns": samples_to_json(turns),
+        }
 
 
 def _breaker(assignment: Assignment, stage: Stage, channel: Channel) -> Faults:

@@ -74,6 +74,8 @@ class Order:
         A recorded day to play, and where to record one.
     pcap : Path or None
         Where to write what crosses the links.
+    tls : bool
+        Whether a network of its own has TLS on links and REST.
     part_folder : Path or None
         Where to put what it takes to put this part of a load together with others.
     calibration : Path or None
@@ -96,6 +98,7 @@ class Order:
     replay: Path | None = None
     record: Path | None = None
     pcap: Path | None = None
+    tls: bool = False
     part_folder: Path | None = None
     calibration: Path | None = None
     command: str = "fourparty load"
@@ -271,10 +274,9 @@ def _network(
     terminals = order.terminals or _wanted(order, scenario, demand)
     Console(stderr=True, highlight=False).print("starting issuer, switch and acquirer with demo data ...")
     breaks = cast_of(scenario).breaks
-    with live_world.breakable_network(breaks, phones=terminals, cards=_cards_for(terminals), captures=captures) as (
-        processes,
-        breakage,
-    ):
+    with live_world.breakable_network(
+        breaks, phones=terminals, cards=_cards_for(terminals), captures=captures, tls=order.tls
+    ) as (processes, breakage):
         yield processes.folder, breakage
 
 

@@ -33,9 +33,10 @@ def stay_on(folder: Path, device: str | None, reader: str | None, camera: Path |
     ConfigurationError
         The phone cannot be prepared.
     NetworkError
-        Its process ended by itself.
+        Its process ended by itself, or the acquirer's certificate is not of the network's authority.
     """
     network = RunningNetwork(folder)
+    network.check_certificate("acquirer")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -79,6 +79,7 @@ def tap_once(
     from scenarios.cli import print_json
 
     network = RunningNetwork(folder)
+    network.check_certificate("acquirer")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def told(line: str) -> None:

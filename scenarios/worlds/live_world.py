@@ -35,8 +35,9 @@ from network.framing import TERMINAL_FRAMING
 from network.keys import Algorithm, KeyUsage, SecurityModule
 from network.live import LiveRuntime, real_now, run_loop
 from network.party import SECOND, calm_collector
-from network.service import Address, ConfigurationError
+from network.service import Address, ConfigurationError, TraceSettings, followed
 from network.store import Store, sqlite_url
+from network.tracing import Tracing
 from scenarios import books
 from scenarios.demo_network import demo, demo_cards, embedded
 from scenarios.demo_network.processes import NetworkError, Processes, RunningNetwork, free_base_port, services
@@ -55,6 +56,9 @@ from scenarios.worlds.real_time import RealTime
 SIGN_ON_SECONDS: Final = 60.0
 SETTLING_SECONDS: Final = 60.0
 PROGRESS_SECONDS: Final = 0.2
+
+DEVICE: Final = Configuration().name
+"""What the phones of this process are called where a collector names those whose parts it shows."""
 
 Progress = Callable[[float, Measurement], None]
 
@@ -200,6 +204,7 @@ async def phone_host(
     cast: Cast | None = None,
     demand: Demand | None = None,
     capture: Capture | None = None,
+    tracing: Tracing | None = None,
 ) -> Any:
     """Install phones on free terminals of a running network, connect them and set the stage.
 
@@ -211,6 +216,8 @@ async def phone_host(
         What a scenario needs besides the `phones`.
     capture
         Records what crosses the phones' links.
+    tracing
+        Follows their payments.
     """
     cast = cast or Cast()
     free = free_terminals(network)
@@ -228,7 +235,7 @@ async def phone_host(
         devices = demo.manufacture(store, module, seed_of_maker, real_now(), cast.devices)
     failed: list[Exception] = []
     party = MerchantDevice(configured, module, all_rooms() if devices else ())
-    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=failed.append, capture=capture)
+    runtime = LiveRuntime(party, store, random=SystemRandom(), failed=failed.append, capture=capture, tracing=tracing)
     env = simpy.Environment()
     clock = RealTime(env)
     stage = Stage(
@@ -326,9 +333,23 @@ def play(
         store = Store(sqlite_url(Path(own) / "device.db"), demo.ROWS["merchant_device"])
         try:
             network = RunningNetwork(folder)
-            return run_loop(
-                _play(network, store, name, scenario, seed, duration, phones, progress, capture, breakage, objectives)
-            )
+            with followed(TraceSettings.of_environment(), DEVICE) as tracing:
+                return run_loop(
+                    _play(
+                        network,
+                        store,
+                        name,
+                        scenario,
+                        seed,
+                        duration,
+                        phones,
+                        progress,
+                        capture,
+                        tracing,
+                        breakage,
+                        objectives,
+                    )
+                )
         finally:
             store.close()
 
@@ -343,6 +364,7 @@ async def _play(
     phones: int,
     progress: Progress,
     capture: Capture | None,
+    tracing: Tracing | None,
     breakage: Breakage | None,
     objectives: Sequence[Objective],
 ) -> Result:
@@ -350,7 +372,7 @@ async def _play(
     needs = cast_of(scenario)
     phones = phones if needs.phones is None else needs.phones
     async with phone_host(
-        network, store, seed=seed, duration=duration, phones=phones, cast=needs, capture=capture
+        network, store, seed=seed, duration=duration, phones=phones, cast=needs, capture=capture, tracing=tracing
     ) as host:
         stage: Stage = host.stage
         if breakage is not None:

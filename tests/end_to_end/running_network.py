@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -34,12 +35,13 @@ def environment() -> dict[str, str]:
 
 
 class Network:
-    """``fourparty up`` as a process, and what ``network.json`` tells of it."""
+    """``fourparty up`` as a process, with TLS or without, and what ``network.json`` tells of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
         self.folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self.base_port = 0
+        self._options = ("--tls",) if tls else ()
         self.description: dict[str, Any] = {}
         self.paid_elsewhere = 0
         """Approved with cards that are not published, fen; the tests that do so count it here."""
@@ -48,7 +50,7 @@ class Network:
         self.base_port = free_base_port()
         with (self.folder.parent / f"{self.folder.name}.up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command("up", "--dir", self.folder, "--base-port", self.base_port),
+                command("up", "--dir", self.folder, "--base-port", self.base_port, *self._options),
                 cwd=PROJECT,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
@@ -70,7 +72,8 @@ class Network:
             self.description = json.loads((self.folder / "network.json").read_text())
             apis = [entry["api"] for entry in self.description.values() if isinstance(entry, dict) and "api" in entry]
             mine = all(self.base_port <= int(api.rpartition(":")[2]) < self.base_port + 20 for api in apis)
-            return len(apis) >= 4 and mine and all(Rest(api, None).request("/health")[0] == 200 for api in apis)
+            trust = self.trust
+            return len(apis) >= 4 and mine and all(Rest(api, None, trust).request("/health")[0] == 200 for api in apis)
         except (OSError, ValueError):
             return False
 
@@ -96,8 +99,14 @@ class Network:
                 self.process.kill()
                 self.process.wait()
 
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """For whom the network's authority is to be trusted; None where it has no TLS."""
+        tls = self.description.get("tls")
+        return None if tls is None else ssl.create_default_context(cafile=self.folder / tls["ca"])
+
     def rest(self, party: str) -> Rest:
-        return Rest(self.description[party]["api"], self.description["operator_token"])
+        return Rest(self.description[party]["api"], self.description["operator_token"], self.trust)
 
     def card(self, card: OutsideCard) -> dict[str, Any]:
         """What the issuer says of a card."""

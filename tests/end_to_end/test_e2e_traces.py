@@ -2,83 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from running_network import Network, Supply
+from trace_collector import Collector, attributes
 
 from scenarios.phones.wallet import read_wallet
 
 pytestmark = pytest.mark.live
-
-WAIT_SECONDS = 15.0
-
-
-class Collector:
-    """Takes OTLP over HTTP and keeps the spans, by the service that sent them."""
-
-    def __init__(self) -> None:
-        self.spans: list[tuple[str, Span]] = []
-        self.raw: list[bytes] = []
-        self.arrived = threading.Condition()
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                collector.take(self.path, body)
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing: the test tells what went wrong."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def take(self, path: str, body: bytes) -> None:
-        request = ExportTraceServiceRequest.FromString(body)
-        with self.arrived:
-            assert path == "/v1/traces"
-            self.raw.append(body)
-            for resource in request.resource_spans:
-                (service,) = [
-                    one.value.string_value for one in resource.resource.attributes if one.key == "service.name"
-                ]
-                for scope in resource.scope_spans:
-                    self.spans += [(service, span) for span in scope.spans]
-            self.arrived.notify_all()
-
-    def wait(self, count: int) -> list[tuple[str, Span]]:
-        deadline = time.monotonic() + WAIT_SECONDS
-        with self.arrived:
-            while len(self.spans) < count:
-                assert self.arrived.wait(deadline - time.monotonic()), f"{len(self.spans)} of {count} parts came"
-            found, self.spans = self.spans, []
-        return found
 
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
     made = Collector()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +36,6 @@ def followed(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> 
         del os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
     yield running
     running.stop()
-
-
-def attributes(span: Span) -> dict[str, str | int]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
 
 
 def pay(network: Network, **content: object) -> dict[str, str]:
@@ -164,8 +104,7 @@ def test_nothing_secret_is_in_what_is_sent(followed: Network, collector: Collect
 
 
 def test_a_collector_that_is_gone_harms_no_payment(followed: Network, collector: Collector) -> None:
-    collector.server.shutdown()
-    collector.server.server_close()
+    collector.close()
     for number in range(3):
         assert pay(followed, amount=100, atc=300 + number)["outcome"] == "approved"
     log = "".join((followed.folder / f"{name}.log").read_text() for name in ("device", "acquirer", "switch", "issuer"))

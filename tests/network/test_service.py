@@ -36,6 +36,7 @@ from network.service import (
     Address,
     ConfigurationError,
     ServiceSettings,
+    TraceSettings,
     bind,
     load_settings,
     open_module,
@@ -121,6 +122,17 @@ def test_a_wrong_setting_of_the_environment_is_named(tmp_path: Path, monkeypatch
     monkeypatch.setenv("FOURPARTY_LIMITS", "{not json")
     with pytest.raises(ConfigurationError, match="limits"):
         load_settings(Settings, path)
+
+
+def test_where_traces_go_may_stand_in_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert TraceSettings.of_environment() == TraceSettings(traces_endpoint=None, traces_sample=1.0)
+    monkeypatch.setenv("FOURPARTY_TRACES_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setenv("FOURPARTY_TRACES_SAMPLE", "0.25")
+    found = TraceSettings.of_environment()
+    assert (found.traces_endpoint, found.traces_sample) == ("http://127.0.0.1:4318", 0.25)
+    monkeypatch.setenv("FOURPARTY_TRACES_SAMPLE", "7")
+    with pytest.raises(ConfigurationError, match=r"^the environment: setting (FOURPARTY_)?traces_sample: [^\n]+$"):
+        TraceSettings.of_environment()
 
 
 def test_a_settings_file_that_cannot_be_read(tmp_path: Path) -> None:

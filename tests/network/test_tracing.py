@@ -90,6 +90,53 @@ def test_open_parts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(bed.tracing._open) == ["2", "3", "4"]
 
 
+def test_what_comes_after_a_payment_goes_on_in_its_trace() -> None:
+    bed = Bed()
+    turn = bed.turn()
+    sale = bed.tracing.begin(turn, "sale", "sale", None, {})
+    assert sale is not None
+    assert bed.tracing.context_of(turn, "sale") == sale, "in the same turn"
+    bed.tracing.committed(turn, 2_000)
+    turn = bed.turn()
+    assert bed.tracing.context_of(turn, "sale") == sale, "while it goes on"
+    bed.tracing.end(turn, "sale", "00")
+    bed.tracing.committed(turn, 3_000)
+    turn = bed.turn()
+    assert bed.tracing.context_of(turn, "sale") == sale, "when it is over"
+    reversal = bed.tracing.go_on(turn, "reversal", "reversal", sale, {})
+    assert reversal is not None
+    bed.tracing.end(turn, "reversal", "00")
+    bed.tracing.committed(turn, 4_000)
+    assert bed.ended[-1].part.trace == sale[:32] == reversal[:32]
+    assert bed.ended[-1].part.parent == sale[32:]
+
+
+def test_nothing_goes_on_of_what_is_not_followed() -> None:
+    bed = Bed()
+    turn = bed.turn()
+    for parent in (bed.tracing.context_of(turn, "sale"), NOT_CHOSEN):
+        assert bed.tracing.go_on(turn, "reversal", "reversal", parent, {}) is None
+    assert turn.parts == []
+
+
+def test_what_was_rolled_back_is_not_gone_on_with() -> None:
+    bed = Bed()
+    bed.tracing.begin(bed.turn(), "sale", "sale", None, {})
+    assert bed.tracing.context_of(bed.turn(), "sale") is None
+
+
+def test_contexts_of_ended_parts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "OPEN_LIMIT", 3)
+    bed = Bed()
+    turn = bed.turn()
+    for number in range(5):
+        bed.tracing.begin(turn, str(number), "one", None, {})
+        bed.tracing.end(turn, str(number), "00")
+    bed.tracing.committed(turn, 2_000)
+    known = [number for number in range(5) if bed.tracing.context_of(bed.turn(), str(number)) is not None]
+    assert known == [2, 3, 4]
+
+
 def test_the_context_stands_beside_what_was_there() -> None:
     element = encode_objects({"A2": {"01": "11", "02": "phone-1"}, "ZZ": "kept"})
     carried = with_context(element, PARENT)

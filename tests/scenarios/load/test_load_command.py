@@ -11,6 +11,7 @@ import pytest
 
 from network.durations import Summary
 from scenarios import cli, report
+from scenarios.load.coordinator import message_in
 from scenarios.load.recorded_day import read_day
 from scenarios.result import Books, Load, Result, Threshold
 from scenarios.running import exit_code
@@ -54,6 +55,8 @@ def folder(tmp_path: Path) -> Path:
         (["steady", "--dir", "FOLDER", "--scheduler", "x", "--pcap", "y"], "--pcap: the phones' links end at the"),
         (["steady", "--dir", "FOLDER", "--scheduler", "x"], "wallet.json: No such file"),
         (["steady", "--virtual", "--dir", "FOLDER"], "--dir: a virtual run has a network of its own"),
+        (["steady", "--virtual", "--tls"], "--tls: it is for a live run with a network of its own"),
+        (["steady", "--dir", "FOLDER", "--tls"], "--tls: it is for a live run with a network of its own"),
         (["steady", "--replay", "nothing.jsonl"], "--replay: cannot read nothing.jsonl"),
         (["steady", "--replay", "x", "--rate", "5"], "--replay: a load has one shape"),
         (["nothing"], "no scenario 'nothing'"),
@@ -216,3 +219,11 @@ def test_a_day_by_dates(tmp_path: Path) -> None:
     path = tmp_path / "day.csv"
     path.write_text("at,fen\n2026-11-11T00:00:00+08:00,100\n2026-11-11T00:00:01.5+08:00,200\n")
     assert [tuple(due) for due in read_day(path)] == [(0.0, 100), (1.5, 200)]
+
+
+@pytest.mark.parametrize("line", ["2026-11-28 [warning] something\n", "\n", "12\n", '{"ready": 3\n'])
+def test_a_generator_that_says_what_is_no_message_has_failed(line: str) -> None:
+    assert message_in('{"ready": 3}\n') == {"ready": 3}
+    told = message_in(line)
+    assert told["kind"] == "NetworkError"
+    assert told["failed"] == f"a generator says what is no message: {line.strip()}"
