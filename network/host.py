@@ -32,15 +32,23 @@ class Host:
         In seconds.
     random : Random or None
         Where its slow and fast moments come from; None: it has none.
+    overhead : float
+        What computing takes of the processors, as a multiple of what is asked for: the kernel's own work besides.
     """
 
     def __init__(
-        self, env: simpy.Environment, processors: int, time_slice: float = TIME_SLICE, random: Random | None = None
+        self,
+        env: simpy.Environment,
+        processors: int,
+        time_slice: float = TIME_SLICE,
+        random: Random | None = None,
+        overhead: float = 1.0,
     ) -> None:
         if processors < 1:
             raise ValueError("a host has at least one processor")
         self.env = env
         self.time_slice = time_slice
+        self.overhead = overhead
         self.busy_seconds = 0.0
         self._free = processors
         self._random = random
@@ -78,12 +86,12 @@ class Host:
         """
         if self._kept is not None:
             left, self._kept = self._kept, None
-            self._run(seconds(), done, left)
+            self._run(seconds() * self.overhead, done, left)
         elif self._free:
             self._free -= 1
-            self._run(seconds(), done, self.time_slice)
+            self._run(seconds() * self.overhead, done, self.time_slice)
         else:
-            self._waiting.append((seconds, done))
+            self._waiting.append((lambda: seconds() * self.overhead, done))
 
     def _run(self, seconds: float, done: Callable[[], None], left: float) -> None:
         now = min(seconds, left)

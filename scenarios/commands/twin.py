@@ -77,7 +77,7 @@ def twin(
         str, typer.Option(metavar="A,B,...", help="Payments a second; auto: 20, 50 and 80 % of what it takes at most.")
     ] = "auto",
     seconds: Annotated[float, typer.Option("--for", min=2, max=600, metavar="S", help="Seconds of each run.")] = 10.0,
-    repeats: Annotated[int, typer.Option(min=1, max=20, help="Runs at each rate; their medians count.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, max=20, help="Runs at each rate; their medians count.")] = 5,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", metavar="FILE", help="What turns cost; measured if not given.")
     ] = None,

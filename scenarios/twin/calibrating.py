@@ -6,21 +6,19 @@ import multiprocessing
 import os
 import socket
 import time
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from rich.console import Console
 
 from network.turn_cost import Quantiles
-from network.turn_profile import TurnSample
 from scenarios.report.quantities import latency
 from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration, MeasuredRun, WireCosts
-from scenarios.twin.measuring import MOST_OTHERS, LiveBed, LiveRun, Told, live_bed, store_of
-from scenarios.twin.regression import CalibrationError, fit_runs
+from scenarios.twin.measuring import MOST_OTHERS, SCENARIO, LiveBed, LiveRun, Told, live_bed, store_of
+from scenarios.twin.overhead import fit_overhead
+from scenarios.twin.regression import CalibrationError, fit_parties
 from scenarios.twin.tables import output, table
 
 PARTS: Final = (0.03, 0.1, 0.25, 0.45, 0.65, 0.8, 0.9)
@@ -46,7 +44,8 @@ def calibrate(out: Path, *, seconds: float, seed: int, as_json: bool) -> int:
         runs = list(measure(bed, seconds, seed, told))
         store = store_of(bed.processes.folder)
     try:
-        made = fitted(runs, store)
+        told("fitting, and simulating what was measured ...")
+        made = whole(fitted(runs, store), SCENARIO, seconds, TERMINALS, seed)
     except CalibrationError as error:
         told(f"calibrate: {error}")
         return FAILED
@@ -83,20 +82,13 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
     CalibrationError
         They say too little of a party.
     """
-    speed = median(run.speed for run in runs)
-    costs = {}
-    for party in runs[0].turns:
-        try:
-            costs[party] = fit_runs([_at_speed(run, party, speed) for run in runs])
-        except CalibrationError as error:
-            raise CalibrationError(f"{party}: {error}") from error
+    costs, slowness = fit_parties([run.turns for run in runs])
     return calibrations.make(
         costs,
         wire=measure_wire(),
         lag=_lag(runs),
         store=store,
         time_slice=measure_time_slice(),
-        speed=round(speed, 3),
         runs=tuple(
             MeasuredRun(
                 rate=run.throughput if run.rate is None else run.rate,
@@ -105,24 +97,16 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
                 p99=run.latency.p99,
                 turns={party: len(samples) for party, samples in run.turns.items()},
                 others=round(run.others, 4),
+                slowness=round(slow, 4),
             )
-            for run in runs
+            for run, slow in zip(runs, slowness, strict=True)
         ),
     )
 
 
-def _at_speed(run: LiveRun, party: str, speed: float) -> list[TurnSample]:
-    """A party's turns as they would have been at the machine's usual speed."""
-    times = speed / run.speed if speed and run.speed else 1.0
-    return [
-        replace(
-            sample,
-            outside=round(sample.outside * times),
-            deciding=round(sample.deciding * times),
-            sending=round(sample.sending * times),
-        )
-        for sample in run.turns[party]
-    ]
+def whole(made: Calibration, scenario: str, seconds: float, terminals: int, seed: int) -> Calibration:
+    """The calibration with what shared processors lose, which takes its simulation."""
+    return made.with_overhead(fit_overhead(made, scenario, seconds, terminals, seed))
 
 
 def _lag(runs: list[LiveRun]) -> Quantiles:
@@ -208,16 +192,20 @@ def _show(made: Calibration, runs: list[LiveRun], console: Console) -> None:
         rows.append(("", f"after {cold[0] / 1000:g} ms without one", f"x {cold[1].mean:.2f}", ""))
     console.print(table(("party", "what", ">computing", ">waiting"), rows))
     console.print(
+        f"computing on shared processors takes {made.machine.overhead:.2f} times as much of them", markup=False
+    )
+    console.print(
         table(
-            (">payments/s", ">p50", ">p99", ">others' part"),
+            (">payments/s", ">p50", ">p99", ">slowness", ">others' part"),
             [
                 (
                     f"{run.throughput:,.0f} (most)" if run.rate is None else f"{run.rate:,.0f}",
                     latency(run.latency.p50),
                     latency(run.latency.p99),
+                    f"{one.slowness:.2f}",
                     f"{run.others:.1%}",
                 )
-                for run in runs
+                for run, one in zip(runs, made.runs, strict=True)
             ],
         )
     )

@@ -24,7 +24,7 @@ from network.turn_cost import PROBABILITIES, Linear, MeasuredCost, Quantiles
 from network.virtual import Wire
 from scenarios.result import PARTIES
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 REFERENCE: Final = "reference.json"
 LARGEST_FILE: Final = 4 << 20
 
@@ -122,7 +122,7 @@ class WireCosts(_Strict):
 class Machine(_Strict):
     """What was measured: a calibration says nothing about another machine.
 
-    `speed` is what `scenarios.twin.speed` measured when costs were as they stand here, in microseconds; 0: unknown.
+    `overhead` is what computing is multiplied by where parties share the processors (`scenarios.twin.overhead`).
     """
 
     processor: str
@@ -131,7 +131,7 @@ class Machine(_Strict):
     python: str
     store: str
     time_slice: Cost = 4_000.0
-    speed: Cost = 0.0
+    overhead: Annotated[FiniteFloat, Field(ge=1, le=10)] = 1.0
 
 
 class MeasuredRun(_Strict):
@@ -147,6 +147,8 @@ class MeasuredRun(_Strict):
         Party to how many turns were measured.
     others : float
         Part of the machine that other programs used meanwhile: what was measured is theirs too.
+    slowness : float
+        How long turns took in it, as a multiple of what this calibration says: the machine's speed drifts.
     """
 
     rate: Cost
@@ -155,6 +157,7 @@ class MeasuredRun(_Strict):
     p99: Cost
     turns: dict[str, int]
     others: FiniteFloat
+    slowness: Annotated[FiniteFloat, Field(gt=0, le=100)] = 1.0
 
 
 class Calibration(_Strict):
@@ -163,7 +166,7 @@ class Calibration(_Strict):
     `lag` is how late a live generator's timer lets a payment begin where nothing else keeps it, in microseconds.
     """
 
-    fourparty_calibration: Literal[1] = FORMAT
+    fourparty_calibration: Literal[2] = FORMAT
     made_at: str
     version: str
     machine: Machine
@@ -176,17 +179,15 @@ class Calibration(_Strict):
         """Party to what its turns take."""
         return {party: self.parties[party].cost() for party in PARTIES}
 
-    def at_speed(self, speed: float) -> Calibration:
-        """The same machine at another moment's speed; itself where either is unknown."""
-        if not speed or not self.machine.speed:
-            return self
-        times = speed / self.machine.speed
+    def slower(self, times: float) -> Calibration:
+        """The same machine at a moment at which its processors take so many times as long."""
         return self.model_copy(
-            update={
-                "parties": {party: costs.slower(times) for party, costs in self.parties.items()},
-                "machine": self.machine.model_copy(update={"speed": speed}),
-            }
+            update={"parties": {party: costs.slower(times) for party, costs in self.parties.items()}}
         )
+
+    def with_overhead(self, overhead: float) -> Calibration:
+        """The same machine where shared processors lose so much."""
+        return self.model_copy(update={"machine": self.machine.model_copy(update={"overhead": overhead})})
 
     def link(self) -> Wire:
         """How the links of a simulated network behave."""
@@ -210,7 +211,6 @@ def make(
     lag: Quantiles,
     store: str,
     time_slice: float,
-    speed: float,
     runs: tuple[MeasuredRun, ...],
 ) -> Calibration:
     """A calibration of this machine, now."""
@@ -224,7 +224,6 @@ def make(
             python=platform.python_version(),
             store=store,
             time_slice=time_slice,
-            speed=speed,
         ),
         wire=wire,
         lag=lag.values,

@@ -17,26 +17,27 @@ from network.service import ConfigurationError
 from scenarios.load.session import load_scenario
 from scenarios.report.quantities import latency
 from scenarios.twin import calibration as calibrations
-from scenarios.twin import virtual_load
-from scenarios.twin.calibrating import fitted, measure
+from scenarios.twin.calibrating import fitted, measure, whole
 from scenarios.twin.calibration import Calibration
 from scenarios.twin.measuring import (
     MOST_OTHERS,
     LiveBed,
     LiveRun,
     Told,
-    demand_of,
     live_bed,
     store_of,
 )
+from scenarios.twin.pool import Pool
+from scenarios.twin.regression import slowness
 from scenarios.twin.tables import output, table
+from scenarios.twin.virtual_load import Task, percentiles
 
 RATE_PARTS: Final = (0.2, 0.5, 0.8)
 """Of what the network takes at most: the rates that are compared unless others are asked for."""
 
 TERMINALS: Final = 256
 SECONDS: Final = 10.0
-REPEATS: Final = 3
+REPEATS: Final = 5
 CLOSE: Final = 0.25
 """How far p50 and p99 of the twin may be from the live run's."""
 
@@ -52,6 +53,7 @@ class Side:
     live: Summary
     virtual: Summary
     live_runs: tuple[LiveRun, ...]
+    slowness: tuple[float, ...]
 
     @property
     def differences(self) -> tuple[float, float]:
@@ -94,13 +96,14 @@ def compare(
     with live_bed(TERMINALS, scenario) as bed:
         if measured is None:
             runs = measure(bed, seconds, seed, told)
-            measured = fitted(runs, store_of(bed.processes.folder))
+            told("fitting, and simulating what was measured ...")
+            measured = whole(fitted(runs, store_of(bed.processes.folder)), scenario, seconds, bed.terminals, seed)
             most = runs[0].throughput
         else:
             most = _most(measured)
         chosen = list(rates) if rates is not None else [round(most * part) for part in RATE_PARTS]
         told(f"at most {most:,.0f} payments/s; comparing at {', '.join(f'{rate:,.0f}' for rate in chosen)}")
-        sides = [_side(bed, measured, scenario, rate, seconds, repeats, seed, told) for rate in chosen]
+        sides = _sides(bed, measured, scenario, chosen, seconds, repeats, seed, told)
     target = folder or DEFAULT_FOLDER
     written = write(sides, measured, most, target)
     if as_json:
@@ -125,30 +128,45 @@ def _most(measured: Calibration) -> float:
     return max(run.rate for run in measured.runs)
 
 
-def _side(
+def _sides(
     bed: LiveBed,
     measured: Calibration,
     scenario: str,
-    rate: float,
+    rates: Sequence[float],
     seconds: float,
     repeats: int,
     seed: int,
     told: Told,
-) -> Side:
-    live = []
+) -> list[Side]:
+    """All rates in turn, again and again, so that the machine's drift is in all of them; then the same in virtual time.
+
+    The twin of a run has its seed and the machine's speed in it, which is read off the run's turns.
+    """
+    live: list[list[LiveRun]] = [[] for _ in rates]
     for number in range(repeats):
-        told(f"live at {rate:,.0f} payments/s, {number + 1} of {repeats} ...")
-        live.append(bed.run(rate, seconds, seed=seed + number, profiled=False, told=told))
-    told(f"virtual at {rate:,.0f} payments/s ...")
-    demand = demand_of(rate, seconds)
-    measured = measured.at_speed(median(run.speed for run in live))
-    virtual = [
-        virtual_load.play(scenario, demand, seconds, bed.terminals, seed + number, measured).measurement
-        for number in range(repeats)
+        for rate, runs in zip(rates, live, strict=True):
+            told(f"live at {rate:,.0f} payments/s, {number + 1} of {repeats} ...")
+            runs.append(bed.run(rate, seconds, seed=seed + number, profiled=True, told=told))
+    costs = measured.costs()
+    slow = [[slowness(costs, run.turns) for run in runs] for runs in live]
+    tasks = [
+        Task(measured.slower(times), scenario, rate, seconds, bed.terminals, seed + number)
+        for rate, one in zip(rates, slow, strict=True)
+        for number, times in enumerate(one)
     ]
-    return Side(
-        rate, middle([run.latency for run in live]), middle([one.latency.summary() for one in virtual]), tuple(live)
-    )
+    told(f"the same {len(tasks)} runs in virtual time ...")
+    with Pool(percentiles) as pool:
+        virtual = pool.map(tasks)
+    return [
+        Side(
+            rate,
+            middle([run.latency for run in runs]),
+            middle(virtual[place * repeats : (place + 1) * repeats]),
+            tuple(runs),
+            tuple(times),
+        )
+        for place, (rate, runs, times) in enumerate(zip(rates, live, slow, strict=True))
+    ]
 
 
 def middle(summaries: Sequence[Summary]) -> Summary:
@@ -205,7 +223,8 @@ def as_plain(sides: Sequence[Side], measured: Calibration, most: float) -> dict[
                 "virtual": asdict(side.virtual),
                 "difference": dict(zip(("p50", "p99"), side.differences, strict=True)),
                 "live_runs": [
-                    {"p50": run.latency.p50, "p99": run.latency.p99, "others": run.others} for run in side.live_runs
+                    {"p50": run.latency.p50, "p99": run.latency.p99, "others": run.others, "slowness": round(times, 4)}
+                    for run, times in zip(side.live_runs, side.slowness, strict=True)
                 ],
             }
             for side in sides

@@ -18,7 +18,6 @@ from scenarios.load.assignment import Assignment
 from scenarios.load.demand import Demand
 from scenarios.load.shapes import constant
 from scenarios.twin.quiet import Machine, wait_until_quiet
-from scenarios.twin.speed import measure_speed
 from scenarios.worlds import live_world
 
 SCENARIO: Final = "steady"
@@ -54,8 +53,6 @@ class LiveRun:
         How late payments began.
     valid : bool
         All payments that were due were made.
-    speed : float
-        The machine's meanwhile (`scenarios.twin.speed`).
     """
 
     rate: float | None
@@ -65,7 +62,6 @@ class LiveRun:
     valid: bool
     turns: dict[str, list[TurnSample]] = field(repr=False, default_factory=dict)
     lag: Durations = field(repr=False, default_factory=Durations)
-    speed: float = 0.0
 
     @property
     def title(self) -> str:
@@ -111,7 +107,6 @@ class LiveBed:
             demand=demand_of(rate, seconds),
             profiled=profiled,
         )
-        before = measure_speed()
         machine = Machine(lambda: sum(self.processes.cpu_seconds().values()))
         if profiled:
             for service in SERVICES:
@@ -124,7 +119,6 @@ class LiveBed:
             for service in SERVICES:
                 turns[service] = samples_from_json(network.request(service, "POST", "/turns?on=false", {}))
         measured = generated.measurement
-        after = measure_speed()
         return LiveRun(
             rate=rate,
             latency=Durations(measured.latency.counts).summary(),
@@ -133,7 +127,6 @@ class LiveBed:
             valid=measured.sent == measured.due,
             turns=turns,
             lag=measured.lag,
-            speed=(before + after) / 2 if before and after else before or after,
         )
 
 

@@ -90,6 +90,56 @@ def fit_runs(runs: Sequence[Sequence[TurnSample]]) -> MeasuredCost:
     return replace(cost, together=_together(cost, runs))
 
 
+def fit_parties(runs: Sequence[Mapping[str, Sequence[TurnSample]]]) -> tuple[dict[str, MeasuredCost], list[float]]:
+    """What the turns of all parties cost, and how slow the machine was in each run, as a multiple of that.
+
+    The machine's speed drifts from minute to minute (a hypervisor's guest shares its cores with others), and it
+    drifts for all parties alike; what a run took of computing, against what is fitted for its turns, tells.
+
+    Parameters
+    ----------
+    runs
+        Of each run: party to its turns, in the order of time.
+
+    Raises
+    ------
+    CalibrationError
+        There are too few samples of a party, which the message names.
+    """
+    slow = [1.0] * len(runs)
+    costs: dict[str, MeasuredCost] = {}
+    for _ in range(_ROUNDS - 1):
+        for party in runs[0]:
+            try:
+                costs[party] = fit_runs([_faster(run[party], times) for run, times in zip(runs, slow, strict=True)])
+            except CalibrationError as error:
+                raise CalibrationError(f"{party}: {error}") from error
+        slow = [slowness(costs, run) for run in runs]
+    return costs, slow
+
+
+def slowness(costs: Mapping[str, MeasuredCost], run: Mapping[str, Sequence[TurnSample]]) -> float:
+    """How long the turns of a run took all together, as a multiple of what they cost."""
+    took = sum(_computing(sample) for samples in run.values() for sample in samples)
+    cost = 0.0
+    for party, samples in run.items():
+        cost += sum(map(_prediction(costs[party]), samples))
+    return took / cost if took and cost else 1.0
+
+
+def _faster(samples: Iterable[TurnSample], times: float) -> list[TurnSample]:
+    """Turns as they would have been on a machine so many times as fast."""
+    return [
+        replace(
+            sample,
+            outside=round(sample.outside / times),
+            deciding=round(sample.deciding / times),
+            sending=round(sample.sending / times),
+        )
+        for sample in samples
+    ]
+
+
 def linear(lines: Sequence[tuple[Features, float, float]]) -> dict[str, float]:
     """Coefficients, none below zero, of the least squared error relative to what they predict.
 

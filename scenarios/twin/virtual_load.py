@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from network.durations import Summary
 from scenarios.load.demand import Demand
 from scenarios.load.session import load_scenario
 from scenarios.measurement import Measurement
 from scenarios.stage import cast_of
 from scenarios.twin.calibration import Calibration
-from scenarios.twin.measuring import WARM_UP, cards_for
+from scenarios.twin.measuring import WARM_UP, cards_for, demand_of
 from scenarios.worlds import virtual_world
 
 
@@ -20,6 +21,25 @@ class VirtualLoad:
     measurement: Measurement
     played: float
     books_agree: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of a scenario at a constant rate, for a pool of processes."""
+
+    calibration: Calibration
+    scenario: str
+    rate: float
+    seconds: float
+    terminals: int
+    seed: int
+
+
+def percentiles(task: Task) -> Summary:
+    """Play a run; how long its payments took, in microseconds."""
+    demand = demand_of(task.rate, task.seconds)
+    played = play(task.scenario, demand, task.seconds, task.terminals, task.seed, task.calibration)
+    return played.measurement.latency.summary()
 
 
 def play(

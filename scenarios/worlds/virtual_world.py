@@ -243,7 +243,7 @@ def virtual_world(
         else:
             machine = calibration.machine
             moments = Random(f"machine/{seed}")  # noqa: S311
-            shared = Processors(env, machine.processors, machine.time_slice / SECOND, moments)
+            shared = Processors(env, machine.processors, machine.time_slice / SECOND, moments, machine.overhead)
             costs = calibration.costs()
             nodes = {
                 name: network.add(party.make, stores[name], costs[measured_as(name)], shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from math import factorial
 from random import Random
 
@@ -51,6 +51,22 @@ def test_exponential_service_waits_as_erlang_says(processors: int, load: float) 
     c = tail / (sum(offered**n / factorial(n) for n in range(processors)) + tail)
     expected = c / (processors - offered)
     assert mean_wait(processors, offered, lambda: random.expovariate(1.0)) == pytest.approx(expected, rel=0.07)
+
+
+def test_what_is_lost_besides_is_taken_of_the_processors() -> None:
+    """Four services of a second, one asked for each second, on a processor that loses a half of a second in each."""
+    env = simpy.Environment()
+    host = Host(env, 1, time_slice=1e9, overhead=1.5)
+    for number in range(4):
+        env.process(_ask(env, host, float(number)))
+    env.run()
+    assert host.busy_seconds == pytest.approx(6.0)
+    assert env.now == pytest.approx(6.0)
+
+
+def _ask(env: simpy.Environment, host: Host, at: float) -> Generator[simpy.Event, None, None]:
+    yield env.timeout(at)
+    host.compute(lambda: 1.0, lambda: None)
 
 
 def test_who_computes_long_lets_others_in_between() -> None:

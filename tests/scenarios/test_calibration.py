@@ -20,7 +20,8 @@ from scenarios.twin import virtual_load
 from scenarios.twin.calibrating import fitted
 from scenarios.twin.calibration import Calibration, PartyCosts
 from scenarios.twin.measuring import LiveRun, demand_of
-from scenarios.twin.regression import CalibrationError, fit, fit_runs, linear
+from scenarios.twin.overhead import crossing, telling
+from scenarios.twin.regression import CalibrationError, fit, fit_parties, fit_runs, linear, slowness
 
 KNOWN = MeasuredCost(
     outside=Linear(60, 0, {"terminal": 6, "switch": 4}),
@@ -125,11 +126,48 @@ def test_turns_of_many_events_that_are_cheaper_for_it_are_found() -> None:
 def test_a_calibration_is_taken_to_the_speed_of_another_moment() -> None:
     costs = dict.fromkeys(PARTIES, KNOWN)
     wire = calibrations.WireCosts(latency=100.0, jitter=50.0)
-    made = calibrations.make(costs, wire=wire, lag=ONCE, store="SQLite", time_slice=4_000.0, speed=2_000.0, runs=())
-    slower = made.at_speed(3_000.0)
-    assert slower.costs()["issuer"].chance[0][1].mean == pytest.approx(1.5)
-    assert slower.machine.speed == 3_000.0
-    assert made.at_speed(0.0) is made
+    made = calibrations.make(costs, wire=wire, lag=ONCE, store="SQLite", time_slice=4_000.0, runs=())
+    assert made.slower(1.5).costs()["issuer"].chance[0][1].mean == pytest.approx(1.5)
+    assert made.slower(1.0).costs() == made.costs()
+
+
+def test_how_slow_the_machine_was_in_a_run_is_told_apart_from_what_turns_cost() -> None:
+    """Three runs of the same turns, the second on a machine of half the speed: costs are the same in all."""
+    speeds = (1.0, 2.0, 1.0)
+    runs = [
+        {party: at_speed(turns(6_000, seed=seed), times) for party in ("issuer", "switch")}
+        for seed, times in enumerate(speeds)
+    ]
+    costs, slow = fit_parties(runs)
+    assert slow[1] / slow[0] == pytest.approx(2.0, rel=0.03)
+    assert slow[2] / slow[0] == pytest.approx(1.0, rel=0.03)
+    assert slowness(costs, runs[1]) == pytest.approx(slow[1])
+    assert slowness(costs, {"issuer": at_speed(runs[0]["issuer"], 3.0)}) == pytest.approx(3 * slow[0], rel=0.03)
+
+
+def at_speed(samples: list[TurnSample], times: float) -> list[TurnSample]:
+    """The same turns on a machine that takes so many times as long."""
+    return [
+        replace(
+            one,
+            outside=round(one.outside * times),
+            deciding=round(one.deciding * times),
+            sending=round(one.sending * times),
+        )
+        for one in samples
+    ]
+
+
+def test_what_shared_processors_lose_is_where_simulated_latencies_meet_the_measured() -> None:
+    assert crossing((1.0, 1.1, 1.2), (-0.2, -0.1, 0.1)) == pytest.approx(1.15)
+    assert crossing((1.0, 1.1), (0.1, 0.3)) == 1.0
+    assert crossing((1.0, 1.1), (-0.3, -0.1)) == 1.1
+
+
+def test_runs_with_idle_processors_and_full_ones_say_nothing_of_what_is_lost() -> None:
+    rates = (1_000.0, 30.0, 100.0, 250.0, 650.0, 800.0)
+    runs = [calibrations.MeasuredRun(rate=rate, payments=10, p50=1.0, p99=2.0, turns={}, others=0.0) for rate in rates]
+    assert [run.rate for run in telling(runs)] == [250.0, 650.0]
 
 
 def test_a_cost_is_not_below_zero() -> None:
@@ -174,7 +212,7 @@ def changed(**changes: Any) -> dict[str, Any]:
     [
         ("{", "it is not JSON"),
         ("[]", "it has no fourparty_calibration"),
-        (json.dumps({"fourparty_calibration": 7}), "has the calibration format 7, this version reads 1"),
+        (json.dumps({"fourparty_calibration": 7}), "has the calibration format 7, this version reads 2"),
         (json.dumps(changed(parties__issuer=None)), "it has no costs of issuer"),
         (json.dumps(changed(parties__issuer__deciding__turn=-1)), r"parties\.issuer\.deciding\.turn: Input should be"),
         (json.dumps(changed(parties__issuer__deciding__turn="x")), r"parties\.issuer\.deciding\.turn"),
