@@ -18,6 +18,7 @@ from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration, MeasuredRun, WireCosts
 from scenarios.twin.measuring import MOST_OTHERS, SCENARIO, LiveBed, LiveRun, Told, live_bed, store_of
 from scenarios.twin.overhead import fit_overhead
+from scenarios.twin.pool import WorkerLost
 from scenarios.twin.regression import CalibrationError, fit_parties
 from scenarios.twin.tables import output, table
 
@@ -45,8 +46,8 @@ def calibrate(out: Path, *, seconds: float, seed: int, as_json: bool) -> int:
         store = store_of(bed.processes.folder)
     try:
         told("fitting, and simulating what was measured ...")
-        made = whole(fitted(runs, store), SCENARIO, seconds, TERMINALS, seed)
-    except CalibrationError as error:
+        made = whole(fitted(runs, store), SCENARIO, seconds, TERMINALS, seed, told)
+    except (CalibrationError, WorkerLost) as error:
         told(f"calibrate: {error}")
         return FAILED
     calibrations.write(made, out)
@@ -104,9 +105,9 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
     )
 
 
-def whole(made: Calibration, scenario: str, seconds: float, terminals: int, seed: int) -> Calibration:
+def whole(made: Calibration, scenario: str, seconds: float, terminals: int, seed: int, told: Told) -> Calibration:
     """The calibration with what shared processors lose, which takes its simulation."""
-    return made.with_overhead(fit_overhead(made, scenario, seconds, terminals, seed))
+    return made.with_overhead(fit_overhead(made, scenario, seconds, terminals, seed, told))
 
 
 def _lag(runs: list[LiveRun]) -> Quantiles:

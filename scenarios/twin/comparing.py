@@ -27,10 +27,10 @@ from scenarios.twin.measuring import (
     live_bed,
     store_of,
 )
-from scenarios.twin.pool import Pool
-from scenarios.twin.regression import slowness
+from scenarios.twin.pool import WorkerLost
+from scenarios.twin.regression import CalibrationError, slowness
 from scenarios.twin.tables import output, table
-from scenarios.twin.virtual_load import Task, percentiles
+from scenarios.twin.virtual_load import Task, play_all
 
 RATE_PARTS: Final = (0.2, 0.5, 0.8)
 """Of what the network takes at most: the rates that are compared unless others are asked for."""
@@ -93,17 +93,22 @@ def compare(
         stderr.print(text, markup=False)
 
     told("starting issuer, switch and acquirer with demo data ...")
-    with live_bed(TERMINALS, scenario) as bed:
-        if measured is None:
-            runs = measure(bed, seconds, seed, told)
-            told("fitting, and simulating what was measured ...")
-            measured = whole(fitted(runs, store_of(bed.processes.folder)), scenario, seconds, bed.terminals, seed)
-            most = runs[0].throughput
-        else:
-            most = _most(measured)
-        chosen = list(rates) if rates is not None else [round(most * part) for part in RATE_PARTS]
-        told(f"at most {most:,.0f} payments/s; comparing at {', '.join(f'{rate:,.0f}' for rate in chosen)}")
-        sides = _sides(bed, measured, scenario, chosen, seconds, repeats, seed, told)
+    try:
+        with live_bed(TERMINALS, scenario) as bed:
+            if measured is None:
+                runs = measure(bed, seconds, seed, told)
+                told("fitting, and simulating what was measured ...")
+                made = fitted(runs, store_of(bed.processes.folder))
+                measured = whole(made, scenario, seconds, bed.terminals, seed, told)
+                most = runs[0].throughput
+            else:
+                most = _most(measured)
+            chosen = list(rates) if rates is not None else [round(most * part) for part in RATE_PARTS]
+            told(f"at most {most:,.0f} payments/s; comparing at {', '.join(f'{rate:,.0f}' for rate in chosen)}")
+            sides = _sides(bed, measured, scenario, chosen, seconds, repeats, seed, told)
+    except (CalibrationError, WorkerLost) as error:
+        told(f"twin: {error}")
+        return TOO_FAR
     target = folder or DEFAULT_FOLDER
     written = write(sides, measured, most, target)
     if as_json:
@@ -155,8 +160,7 @@ def _sides(
         for number, times in enumerate(one)
     ]
     told(f"the same {len(tasks)} runs in virtual time ...")
-    with Pool(percentiles) as pool:
-        virtual = pool.map(tasks)
+    virtual = play_all(tasks, told)
     return [
         Side(
             rate,

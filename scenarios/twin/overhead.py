@@ -10,13 +10,12 @@ measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean, median
 from typing import Final
 
 from scenarios.twin.calibration import Calibration, MeasuredRun
-from scenarios.twin.pool import Pool
-from scenarios.twin.virtual_load import Task, percentiles
+from scenarios.twin.virtual_load import Task, play_all
 
 CANDIDATES: Final = (1.0, 1.06, 1.12, 1.18)
 """Growing; what is fitted is none below the first and none above the last."""
@@ -31,7 +30,14 @@ def telling(runs: Sequence[MeasuredRun]) -> list[MeasuredRun]:
     return [run for run in runs[1:] if low <= run.rate <= high and run.p50]
 
 
-def fit_overhead(calibration: Calibration, scenario: str, seconds: float, terminals: int, seed: int) -> float:
+def fit_overhead(
+    calibration: Calibration,
+    scenario: str,
+    seconds: float,
+    terminals: int,
+    seed: int,
+    told: Callable[[str], None],
+) -> float:
     """What computing on shared processors is multiplied by; the first of `CANDIDATES` where no run says anything."""
     runs = telling(calibration.runs)
     if not runs:
@@ -41,8 +47,7 @@ def fit_overhead(calibration: Calibration, scenario: str, seconds: float, termin
         for overhead in CANDIDATES
         for run in runs
     ]
-    with Pool(percentiles) as pool:
-        found = pool.map(tasks)
+    found = play_all(tasks, told)
     errors = []
     for place in range(len(CANDIDATES)):
         simulated = found[place * len(runs) : (place + 1) * len(runs)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from network.durations import Summary
@@ -11,6 +12,7 @@ from scenarios.measurement import Measurement
 from scenarios.stage import cast_of
 from scenarios.twin.calibration import Calibration
 from scenarios.twin.measuring import WARM_UP, cards_for, demand_of
+from scenarios.twin.pool import Pool
 from scenarios.worlds import virtual_world
 
 
@@ -33,6 +35,22 @@ class Task:
     seconds: float
     terminals: int
     seed: int
+
+
+def play_all(tasks: Sequence[Task], told: Callable[[str], None]) -> list[Summary]:
+    """Play runs on all processors; what `percentiles` says of each, in their order.
+
+    Raises
+    ------
+    WorkerLost
+        A run's process died again and again.
+    """
+    found: dict[int, Summary] = {}
+    with Pool(percentiles) as pool:
+        for place, one in pool.run(tasks):
+            found[place] = one
+            told(f"simulated {len(found)} of {len(tasks)} runs")
+    return [found[place] for place in range(len(tasks))]
 
 
 def percentiles(task: Task) -> Summary:
