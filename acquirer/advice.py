@@ -16,7 +16,7 @@ from acquirer.numbering import Moment
 from acquirer.tables import ANSWERED, PENDING, Advice, Merchant, Transaction
 from network.iso8583 import INTERBANK, Message
 from network.party import TimerKey, Turn
-from network.tracing import ADDITIONAL, Attributes, context_in, with_context
+from network.tracing import ADDITIONAL, attributes_of_row, context_in, with_context
 
 TIMER: Final = "advice"
 _BACKLOG: Final[TimerKey] = ("advice-backlog", "")
@@ -130,14 +130,9 @@ class Advices:
     @staticmethod
     def _follow(turn: Turn, row: Transaction, reference: str, mti: str, parent: str | None) -> None:
         if turn.tracing is not None:
-            told: Attributes = {
-                "fourparty.mti": mti,
-                "fourparty.stan": row.stan,
-                "fourparty.rrn": row.rrn,
-                "fourparty.terminal": row.terminal_id,
-                "fourparty.merchant": row.merchant_id,
-                "fourparty.amount_fen": row.amount,
-            }
+            told = attributes_of_row(
+                mti, stan=row.stan, terminal=row.terminal_id, amount=row.amount, rrn=row.rrn, merchant=row.merchant_id
+            )
             turn.tracing.go_on(turn, _part(reference), f"{mti} to the switch", parent, told)
 
     def _send(self, turn: Turn, advice: Advice) -> None:

@@ -23,7 +23,7 @@ from merchant_device.tables import APPROVED, OFFLINE, Phone, Sale
 from merchant_device.terminal import Kind, Terminal
 from network.iso8583 import Message, TerminalHeader
 from network.party import SECOND, Instant, Turn
-from network.tracing import Attributes, with_context
+from network.tracing import attributes_of_row, with_context
 
 REQUEST: Final = "0220"
 REPLY: Final = "0230"
@@ -59,13 +59,9 @@ class Uploads:
         """Let all 0220s of the sale say which trace it belongs to, where it is followed: before its row is written."""
         if turn.tracing is None:
             return
-        told: Attributes = {
-            "fourparty.mti": REQUEST,
-            "fourparty.stan": sale.stan,
-            "fourparty.terminal": sale.terminal_id,
-            "fourparty.merchant": sale.merchant_id,
-            "fourparty.amount_fen": sale.amount,
-        }
+        told = attributes_of_row(
+            REQUEST, stan=sale.stan, terminal=sale.terminal_id, amount=sale.amount, merchant=sale.merchant_id
+        )
         context = turn.tracing.go_on(turn, _part(sale), "upload at the phone", terminal.trace, told)
         # of one that is not followed nobody further on shall begin a trace
         additional = with_context(sale.additional, context or terminal.trace)

@@ -25,7 +25,7 @@ from network.emv import TlvError, tlv
 from network.iso8583 import Message, TerminalHeader
 from network.iso8583.message import Value
 from network.party import Instant, Turn, local_time
-from network.tracing import ADDITIONAL, Attributes, with_context
+from network.tracing import ADDITIONAL, Attributes, attributes_of_row, with_context
 
 NO_ANSWER: Final = "98"
 TERMINAL_FAULT: Final = "96"
@@ -181,14 +181,14 @@ def _part(sale: Sale) -> str:
 
 
 def _told(sale: Sale) -> Attributes:
-    return {
-        "fourparty.mti": REQUEST,
-        "fourparty.stan": sale.stan,
-        "fourparty.terminal": sale.terminal_id,
-        "fourparty.merchant": sale.merchant_id,
-        "fourparty.amount_fen": sale.amount,
-        "fourparty.reversal_reason": sale.reversal_reason or NO_ANSWER,
-    }
+    return attributes_of_row(
+        REQUEST,
+        stan=sale.stan,
+        terminal=sale.terminal_id,
+        amount=sale.amount,
+        merchant=sale.merchant_id,
+        reversal_reason=sale.reversal_reason or NO_ANSWER,
+    )
 
 
 def _chip_data(sent: bytes) -> bytes:

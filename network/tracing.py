@@ -202,6 +202,17 @@ def with_context(element: Value | None, context: str | None) -> Value | None:
     return text if len(text.encode()) <= LONGEST_ELEMENT else element
 
 
+def attributes_of_row(mti: str, *, stan: str, terminal: str, amount: int, **others: str) -> dict[str, str | int]:
+    """As `attributes_of`, of a payment that is known from its row; `others` by their names, such as ``rrn``."""
+    told: dict[str, str | int] = {
+        "fourparty.mti": mti,
+        "fourparty.stan": stan,
+        "fourparty.terminal": terminal,
+        "fourparty.amount_fen": amount,
+    }
+    return {**told, **{f"fourparty.{name}": value for name, value in others.items()}}
+
+
 def attributes_of(fields: Mapping[int, Value], mti: str) -> dict[str, str | int]:
     """What a request says of itself that may be shown: its type, terminal, merchant, numbers and amount."""
     found: dict[str, str | int] = {"fourparty.mti": mti}

@@ -13,7 +13,7 @@ from network.iso8583 import Message, interbank_mac_input
 from network.ledger import LedgerAccount, Money, post
 from network.member import OriginalData, ZoneKeys, reference
 from network.party import LinkName, Turn
-from network.tracing import ADDITIONAL, Attributes, attributes_of, context_in
+from network.tracing import ADDITIONAL, attributes_of, attributes_of_row, context_in
 from switch import refusal
 from switch.advice import StoreAndForward, advice_part
 from switch.card_data import Card, CardData, pan_of
@@ -164,13 +164,13 @@ class Reversals:
         turn.store.insert(advice)
         if turn.tracing is not None:
             parent = followed or turn.tracing.context_of(turn, transaction.reference)
-            told: Attributes = {
-                "fourparty.mti": "0420",
-                "fourparty.stan": stan,
-                "fourparty.rrn": transaction.rrn or "",
-                "fourparty.terminal": transaction.terminal or "",
-                "fourparty.amount_fen": transaction.amount,
-            }
+            told = attributes_of_row(
+                "0420",
+                stan=stan,
+                terminal=transaction.terminal or "",
+                amount=transaction.amount,
+                rrn=transaction.rrn or "",
+            )
             turn.tracing.go_on(turn, advice_part(key), "0420 to the issuer", parent, told)
         self._advices.stored(advice)
 

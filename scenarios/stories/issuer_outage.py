@@ -7,30 +7,19 @@ moment: the books say so in the end. When it is back, trade goes on by itself.
 
 from __future__ import annotations
 
-from scenarios.load.demand import Purchase, serve
-from scenarios.load.shapes import Shape, constant
-from scenarios.stage import Card, Cast, Process, ScenarioFailed, Stage, cast
+from scenarios.load.demand import serve
+from scenarios.stage import Cast, Process, ScenarioFailed, Stage, cast
+from scenarios.stories.everyday import small_purchases, usual
 
-USUAL_RATE = 20.0
 DOWN, UP = 0.35, 0.6
 """When it dies and when it is started again, as parts of the run."""
-
-
-def usual(length: float) -> Shape:
-    """The rate at which the scenario plays unless told another."""
-    return constant(USUAL_RATE, length)
 
 
 @cast(Cast(sound_cards=True, usual=usual, breaks=("issuer",)))
 def issuer_outage(stage: Stage) -> Process:
     """An issuer's process dies in the middle of trade and comes back."""
-    random = stage.random
     stage.env.process(_outage(stage))
-
-    def buy(card: Card) -> Purchase:
-        return Purchase(round(random.lognormvariate(7.2, 0.8)) + 100)
-
-    yield from serve(stage, buy)
+    yield from serve(stage, small_purchases(stage))
     check_trade_resumed(stage, stage.duration * UP)
 
 

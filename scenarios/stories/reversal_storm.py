@@ -7,11 +7,10 @@ reversal is open.
 
 from __future__ import annotations
 
-from scenarios.load.demand import Purchase, serve
-from scenarios.load.shapes import Shape, constant
-from scenarios.stage import Card, Cast, Phone, Process, Stage, cast
+from scenarios.load.demand import serve
+from scenarios.stage import Cast, Phone, Process, Stage, cast
+from scenarios.stories.everyday import small_purchases, usual
 
-USUAL_RATE = 20.0
 BEGIN, END = 0.3, 0.6
 """When lines break, as parts of the run."""
 
@@ -26,21 +25,11 @@ LOOK_SECONDS = 0.005
 """How often one looks for a phone whose payment is on its way."""
 
 
-def usual(length: float) -> Shape:
-    """The rate at which the scenario plays unless told another."""
-    return constant(USUAL_RATE, length)
-
-
 @cast(Cast(sound_cards=True, usual=usual))
 def reversal_storm(stage: Stage) -> Process:
     """Lines break while payments are on their way, and phones take them back."""
-    random = stage.random
     stage.env.process(_storm(stage))
-
-    def buy(card: Card) -> Purchase:
-        return Purchase(round(random.lognormvariate(7.2, 0.8)) + 100)
-
-    yield from serve(stage, buy)
+    yield from serve(stage, small_purchases(stage))
 
 
 def _storm(stage: Stage) -> Process:

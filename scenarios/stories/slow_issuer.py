@@ -6,11 +6,10 @@ with the cause: no payment lost, none answered twice, none reversed that the swi
 
 from __future__ import annotations
 
-from scenarios.load.demand import Purchase, serve
-from scenarios.load.shapes import Shape, constant
-from scenarios.stage import Card, Cast, Process, Stage, cast
+from scenarios.load.demand import serve
+from scenarios.stage import Cast, Process, Stage, cast
+from scenarios.stories.everyday import small_purchases, usual
 
-USUAL_RATE = 20.0
 LINK = "switch-issuer"
 
 SLOW = ((0.25, 0.2, 0.05), (0.45, 0.8, 0.3))
@@ -19,21 +18,11 @@ SLOW = ((0.25, 0.2, 0.05), (0.45, 0.8, 0.3))
 FAST_AGAIN = 0.6
 
 
-def usual(length: float) -> Shape:
-    """The rate at which the scenario plays unless told another."""
-    return constant(USUAL_RATE, length)
-
-
 @cast(Cast(sound_cards=True, usual=usual, breaks=(LINK,)))
 def slow_issuer(stage: Stage) -> Process:
     """The link to the issuer becomes slow, then slower, then fast again."""
-    random = stage.random
     stage.env.process(_slowness(stage))
-
-    def buy(card: Card) -> Purchase:
-        return Purchase(round(random.lognormvariate(7.2, 0.8)) + 100)
-
-    yield from serve(stage, buy)
+    yield from serve(stage, small_purchases(stage))
 
 
 def _slowness(stage: Stage) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import simpy
 
 from scenarios.stage import Card, Phone, Process, Stage
+from scenarios.stories.everyday import small_price
 
 ARRIVALS_PER_STALL = 0.45
 """Shoppers a second for each stall."""
@@ -66,7 +67,7 @@ class Market:
     def pay(self, phone: Phone, card: Card) -> Process:
         """Pay; who mistyped the PIN tries once more."""
         random = self.stage.random
-        price = round(random.lognormvariate(7.2, 0.8)) + 100
+        price = small_price(random)
         typing = random.uniform(0.5, 1.5) * TYPING_SECONDS
         mistyped = random.random() < FORGETFUL
         receipt = yield phone.collect(price, card, pin=another_pin(card.pin) if mistyped else None, typing=typing)

@@ -6,12 +6,11 @@ where the answer did not come, and what the switch had committed is resumed by t
 
 from __future__ import annotations
 
-from scenarios.load.demand import Purchase, serve
-from scenarios.load.shapes import Shape, constant
-from scenarios.stage import Card, Cast, Process, Stage, cast
+from scenarios.load.demand import serve
+from scenarios.stage import Cast, Process, Stage, cast
+from scenarios.stories.everyday import small_purchases, usual
 from scenarios.stories.issuer_outage import check_trade_resumed
 
-USUAL_RATE = 20.0
 DOWN = 0.4
 """When it dies, as a part of the run."""
 
@@ -19,21 +18,11 @@ TAKEOVER_SECONDS = 2.0
 """How long the standby takes to notice and to begin."""
 
 
-def usual(length: float) -> Shape:
-    """The rate at which the scenario plays unless told another."""
-    return constant(USUAL_RATE, length)
-
-
 @cast(Cast(sound_cards=True, usual=usual, breaks=("switch",)))
 def switch_failover(stage: Stage) -> Process:
     """The switch dies, and another process takes over its database."""
-    random = stage.random
     stage.env.process(_failover(stage))
-
-    def buy(card: Card) -> Purchase:
-        return Purchase(round(random.lognormvariate(7.2, 0.8)) + 100)
-
-    yield from serve(stage, buy)
+    yield from serve(stage, small_purchases(stage))
     check_trade_resumed(stage, stage.duration * DOWN + TAKEOVER_SECONDS)
 
 

@@ -16,7 +16,7 @@ from network.turn_cost import Quantiles
 from scenarios.report.quantities import latency
 from scenarios.twin import calibration as calibrations
 from scenarios.twin.calibration import Calibration, MeasuredRun, WireCosts
-from scenarios.twin.measuring import MOST_OTHERS, SCENARIO, LiveBed, LiveRun, Told, live_bed, store_of
+from scenarios.twin.measuring import MOST_OTHERS, LiveBed, LiveRun, Told, live_bed, store_of
 from scenarios.twin.overhead import fit_overhead
 from scenarios.twin.pool import WorkerLost
 from scenarios.twin.regression import CalibrationError, fit_parties
@@ -42,14 +42,12 @@ def calibrate(out: Path, *, seconds: float, seed: int, as_json: bool) -> int:
 
     told("starting issuer, switch and acquirer with demo data ...")
     with live_bed(TERMINALS) as bed:
-        runs = list(measure(bed, seconds, seed, told))
-        store = store_of(bed.processes.folder)
-    try:
-        told("fitting, and simulating what was measured ...")
-        made = whole(fitted(runs, store), SCENARIO, seconds, TERMINALS, seed, told)
-    except (CalibrationError, WorkerLost) as error:
-        told(f"calibrate: {error}")
-        return FAILED
+        runs = measure(bed, seconds, seed, told)
+        try:
+            made = calibrated(runs, bed, seconds, seed, told)
+        except (CalibrationError, WorkerLost) as error:
+            told(f"calibrate: {error}")
+            return FAILED
     calibrations.write(made, out)
     if as_json:
         print_json(made.model_dump(mode="json"))
@@ -65,14 +63,29 @@ def calibrate(out: Path, *, seconds: float, seed: int, as_json: bool) -> int:
 def measure(bed: LiveBed, seconds: float, seed: int, told: Told) -> list[LiveRun]:
     """What the network takes at most, and its turns at parts of that."""
     told(f"measuring what it takes at most, {bed.terminals} terminals paying without pause ...")
-    most = bed.run(None, seconds, seed=seed, profiled=True, told=told)
+    most = bed.run(None, seconds, seed=seed, told=told)
     told(f"{most.throughput:,.0f} payments/s")
     runs = [most]
     for part in PARTS:
         rate = round(most.throughput * part, 1)
         told(f"measuring turns at {rate:,.0f} payments/s ...")
-        runs.append(bed.run(rate, seconds, seed=seed, profiled=True, told=told))
+        runs.append(bed.run(rate, seconds, seed=seed, told=told))
     return runs
+
+
+def calibrated(runs: list[LiveRun], bed: LiveBed, seconds: float, seed: int, told: Told) -> Calibration:
+    """What runs of a bed come to, with what its parties lose of the processors that they share.
+
+    Raises
+    ------
+    CalibrationError
+        They say too little of a party.
+    WorkerLost
+        A simulation's process died again and again.
+    """
+    told("fitting, and simulating what was measured ...")
+    made = fitted(runs, store_of(bed.processes.folder))
+    return made.with_overhead(fit_overhead(made, bed.scenario, seconds, bed.terminals, seed, told))
 
 
 def fitted(runs: list[LiveRun], store: str) -> Calibration:
@@ -103,11 +116,6 @@ def fitted(runs: list[LiveRun], store: str) -> Calibration:
             for run, slow in zip(runs, slowness, strict=True)
         ),
     )
-
-
-def whole(made: Calibration, scenario: str, seconds: float, terminals: int, seed: int, told: Told) -> Calibration:
-    """The calibration with what shared processors lose, which takes its simulation."""
-    return made.with_overhead(fit_overhead(made, scenario, seconds, terminals, seed, told))
 
 
 def _lag(runs: list[LiveRun]) -> Quantiles:

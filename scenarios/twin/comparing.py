@@ -17,7 +17,7 @@ from network.service import ConfigurationError
 from scenarios.load.session import load_scenario
 from scenarios.report.quantities import latency
 from scenarios.twin import calibration as calibrations
-from scenarios.twin.calibrating import fitted, measure, whole
+from scenarios.twin.calibrating import calibrated, measure
 from scenarios.twin.calibration import Calibration
 from scenarios.twin.measuring import (
     MOST_OTHERS,
@@ -25,7 +25,6 @@ from scenarios.twin.measuring import (
     LiveRun,
     Told,
     live_bed,
-    store_of,
 )
 from scenarios.twin.pool import WorkerLost
 from scenarios.twin.regression import CalibrationError, slowness
@@ -97,9 +96,7 @@ def compare(
         with live_bed(TERMINALS, scenario) as bed:
             if measured is None:
                 runs = measure(bed, seconds, seed, told)
-                told("fitting, and simulating what was measured ...")
-                made = fitted(runs, store_of(bed.processes.folder))
-                measured = whole(made, scenario, seconds, bed.terminals, seed, told)
+                measured = calibrated(runs, bed, seconds, seed, told)
                 most = runs[0].throughput
             else:
                 most = _most(measured)
@@ -151,7 +148,7 @@ def _sides(
     for number in range(repeats):
         for rate, runs in zip(rates, live, strict=True):
             told(f"live at {rate:,.0f} payments/s, {number + 1} of {repeats} ...")
-            runs.append(bed.run(rate, seconds, seed=seed + number, profiled=True, told=told))
+            runs.append(bed.run(rate, seconds, seed=seed + number, told=told))
     costs = measured.costs()
     slow = [[slowness(costs, run.turns) for run in runs] for runs in live]
     tasks = [

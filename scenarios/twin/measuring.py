@@ -46,7 +46,7 @@ class LiveRun:
     throughput : float
         Payments a second that were approved.
     turns : dict
-        Party to its turns; empty where they were not profiled.
+        Party to its turns.
     others : float
         Part of the machine that other programs used meanwhile.
     lag : Durations
@@ -77,7 +77,7 @@ class LiveBed:
     terminals: int
     scenario: str = SCENARIO
 
-    def run(self, rate: float | None, seconds: float, *, seed: int, profiled: bool, told: Told) -> LiveRun:
+    def run(self, rate: float | None, seconds: float, *, seed: int, told: Told) -> LiveRun:
         """Run at a rate, or with every terminal paying again when answered; again where others used the machine.
 
         Of several tries the one counts in which others used least.
@@ -85,7 +85,7 @@ class LiveBed:
         best: LiveRun | None = None
         for number in range(MOST_TRIES):
             wait_until_quiet(told)
-            done = self._once(rate, seconds, seed=seed, profiled=profiled)
+            done = self._once(rate, seconds, seed=seed)
             if best is None or done.others < best.others:
                 best = done
             if best.others <= MOST_OTHERS:
@@ -95,7 +95,7 @@ class LiveBed:
         assert best is not None  # noqa: S101 - one try at least
         return best
 
-    def _once(self, rate: float | None, seconds: float, *, seed: int, profiled: bool) -> LiveRun:
+    def _once(self, rate: float | None, seconds: float, *, seed: int) -> LiveRun:
         network = RunningNetwork(self.processes.folder)
         assignment = Assignment(
             folder=self.processes.folder,
@@ -105,19 +105,16 @@ class LiveBed:
             duration=seconds,
             terminals=self.terminals,
             demand=demand_of(rate, seconds),
-            profiled=profiled,
+            profiled=True,
         )
         machine = Machine(lambda: sum(self.processes.cpu_seconds().values()))
-        if profiled:
-            for service in SERVICES:
-                network.request(service, "POST", "/turns?on=true", {})
+        for service in SERVICES:
+            network.request(service, "POST", "/turns?on=true", {})
         generated = coordinator.generate(network, [assignment])
-        turns: dict[str, list[TurnSample]] = {}
         others = machine.others()
-        if profiled:
-            turns = {"merchant_device": generated.turns}
-            for service in SERVICES:
-                turns[service] = samples_from_json(network.request(service, "POST", "/turns?on=false", {}))
+        turns = {"merchant_device": generated.turns}
+        for service in SERVICES:
+            turns[service] = samples_from_json(network.request(service, "POST", "/turns?on=false", {}))
         measured = generated.measurement
         return LiveRun(
             rate=rate,

@@ -32,6 +32,7 @@ STALL: Final = 50_000
 _TURN: Final = "turn"
 _WRITE: Final = "write"
 _ROUNDS: Final = 4
+_SPEED_ROUNDS: Final = 3
 _WEIGHINGS: Final = 4
 _SWEEPS: Final = 400
 
@@ -108,7 +109,7 @@ def fit_parties(runs: Sequence[Mapping[str, Sequence[TurnSample]]]) -> tuple[dic
     """
     slow = [1.0] * len(runs)
     costs: dict[str, MeasuredCost] = {}
-    for _ in range(_ROUNDS - 1):
+    for _ in range(_SPEED_ROUNDS):
         for party in runs[0]:
             try:
                 costs[party] = fit_runs([_faster(run[party], times) for run, times in zip(runs, slow, strict=True)])

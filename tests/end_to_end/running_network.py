@@ -30,6 +30,19 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "scenarios.cli", *map(str, arguments)]
 
 
+def typed(*arguments: object, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """A command of ``fourparty``, run to its end in the project's folder."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=PROJECT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(PROJECT)}
 

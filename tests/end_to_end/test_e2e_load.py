@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from running_network import PROJECT, command, environment
+from running_network import PROJECT, command, environment, typed
 
 from network.durations import Durations
 from scenarios.demo_network import demo
@@ -233,15 +233,7 @@ def check_result(result: dict[str, Any]) -> None:
 def loaded(own: Own, name: str, *more: object) -> dict[str, Any]:
     """What ``fourparty load`` finds on the tests' network: 30 payments a second for ten seconds."""
     usual = ("--rate", 30, "--for", "10s", "--warm-up", "0s", "--max-lag", "10s", "--dir", own.folder, "--json")
-    done = subprocess.run(
-        command("load", name, *usual, *more, "--report", own.scenarios / f"{name} report"),
-        cwd=PROJECT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = typed("load", name, *usual, *more, "--report", own.scenarios / f"{name} report")
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     assert result["load"]["valid"], result["load"]["problems"]
@@ -309,16 +301,8 @@ def test_what_a_scenario_prints_is_for_people(own: Own, capfd: pytest.CaptureFix
 
 
 def test_a_slow_link_in_a_network_of_its_own(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(
-            "load", "slow_issuer", "--rate", "15", "--for", "6s", "--warm-up", "1s", "--report", tmp_path, "--json"
-        ),
-        cwd=PROJECT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    done = typed(
+        "load", "slow_issuer", "--rate", "15", "--for", "6s", "--warm-up", "1s", "--report", tmp_path, "--json"
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

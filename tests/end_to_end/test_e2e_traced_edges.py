@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from held_card import card_in_field, wait_until
 from independent_card import OutsideCard
 from independent_terminal import OutsideTerminal
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from running_network import PROJECT, command, environment
+from running_network import typed
 from trace_collector import Collector, attributes
 
 from merchant_device.sdk import Phone
@@ -90,15 +89,7 @@ def above(spans: list[tuple[str, Span]]) -> Above:
 
 
 def load(tmp_path: Path, *arguments: object) -> None:
-    done = subprocess.run(
-        command("load", *arguments, "--warm-up", "0s", "--report", tmp_path / "report"),
-        cwd=PROJECT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
+    done = typed("load", *arguments, "--warm-up", "0s", "--report", tmp_path / "report", timeout=150.0)
     assert done.returncode == 0, done.stderr
 
 
@@ -124,15 +115,7 @@ def test_payments_of_a_load_begin_at_its_phones(collector: Collector, tmp_path: 
 
 
 def test_payments_of_a_scenario_too(collector: Collector, tmp_path: Path) -> None:
-    done = subprocess.run(
-        command("run", "street_market", "--duration", "4s", "--phones", 8, "--report", tmp_path / "report"),
-        cwd=PROJECT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = typed("run", "street_market", "--duration", "4s", "--phones", 8, "--report", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     roots = [(service, span) for service, span in collector.spans if not span.parent_span_id]
     assert {(service, span.name.partition(" at ")[2]) for service, span in roots} == {("device", "the phone")}
